@@ -1,0 +1,80 @@
+/**
+ * What a registry of the map is, once read and checked: plain data that every level may hold.
+ * Parsing and defaults live in `config/registrymap`; who leads a request here lives in `registry/route`.
+ */
+
+/** One URL that serves a registry, taken apart (protocol R145). */
+export interface Upstream {
+  /** `"https://ghcr.io"`, `"http://[::1]:5000"`: scheme, host and non-default port, no slash at the end. */
+  readonly origin: string;
+  /** What stands before `/v2`: `""` or `"/artifactory/api/docker/hub"`. */
+  readonly basePath: string;
+  /** What is put before each repository name: `""` or `"project/"`, from `https://harbor.example/v2/project`. */
+  readonly namePrefix: string;
+}
+
+/** A credential as configured. It belongs to one upstream origin and is never sent to another (product section 5). */
+export interface ConfiguredCredential {
+  /** The upstream origin it is for. */
+  readonly origin: string;
+  /** Globs of repository names there (`"myorg/**"`); empty means all. */
+  readonly repositories: readonly string[];
+  readonly username: string;
+  readonly password: string;
+}
+
+/** TLS towards a registry's upstreams. PEM texts, already read. */
+export interface UpstreamTls {
+  readonly ca?: string;
+  readonly cert?: string;
+  readonly key?: string;
+  readonly insecureSkipVerify: boolean;
+}
+
+export interface Registry {
+  /** The map's key, a DNS label: `"docker"`. Keys with equal upstreams are one registry: the first key names it. */
+  readonly key: string;
+  /** Every key that leads here, `key` included. */
+  readonly keys: readonly string[];
+  /** At least one, in the order they are asked. */
+  readonly upstreams: readonly [Upstream, ...Upstream[]];
+  /** Names clients know it by, lower case, with port where not the default: `"ghcr.io"`, `"reg.example:5000"`. */
+  readonly hosts: readonly string[];
+  /** True for the registry whose hosts include docker.io, whatever its URL: one-word names get `library/` (protocol R127). */
+  readonly isDockerHub: boolean;
+  /** True where repository names may have one component, so that a bare key needs only one more behind it. */
+  readonly singleNames: boolean;
+  readonly login: "relay" | "proxy";
+  readonly credentials: readonly ConfiguredCredential[];
+  /** Globs of repository names there; an empty `allow` allows all, `deny` wins. */
+  readonly allow: readonly string[];
+  readonly deny: readonly string[];
+  /** Outgoing proxy: a URL (http, https, socks5), `false` for never, undefined for the general setting. */
+  readonly proxy: string | false | undefined;
+  /** Hosts besides the upstream's own domain that may receive credentials as token realm (protocol R106). */
+  readonly trustedRealms: readonly string[];
+  /** CIDRs where redirects and realms may lead besides public addresses. */
+  readonly allowAddresses: readonly string[];
+  readonly tls: UpstreamTls;
+}
+
+/** The map in force: every registry, and which one is meant when nothing names one. */
+export interface RegistryMap {
+  readonly registries: readonly Registry[];
+  readonly default: Registry;
+  /** Key or alias → registry. */
+  readonly byKey: ReadonlyMap<string, Registry>;
+  /** Host name clients know, lower case, with port where given → registry. */
+  readonly byHost: ReadonlyMap<string, Registry>;
+}
+
+/** Builds the lookups. The first registry of a key or host wins; conflicts are the loader's to refuse. */
+export function createRegistryMap(registries: readonly Registry[], defaultRegistry: Registry): RegistryMap {
+  const byKey = new Map<string, Registry>();
+  const byHost = new Map<string, Registry>();
+  for (const registry of registries) {
+    for (const key of registry.keys) if (!byKey.has(key)) byKey.set(key, registry);
+    for (const host of registry.hosts) if (!byHost.has(host)) byHost.set(host, registry);
+  }
+  return { registries, default: defaultRegistry, byKey, byHost };
+}
