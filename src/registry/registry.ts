@@ -31,6 +31,13 @@ export interface UpstreamTls {
   readonly insecureSkipVerify: boolean;
 }
 
+/** How long tags with such names are served without asking upstream. The first rule that matches counts. */
+export interface TagRule {
+  /** A regular expression over the tag, anchored at its start only. */
+  readonly match: string;
+  readonly ttlMs: number;
+}
+
 export interface Registry {
   /** The map's key, a DNS label: `"docker"`. Keys with equal upstreams are one registry: the first key names it. */
   readonly key: string;
@@ -49,6 +56,7 @@ export interface Registry {
   /** Globs of repository names there; an empty `allow` allows all, `deny` wins. */
   readonly allow: readonly string[];
   readonly deny: readonly string[];
+  readonly tags: readonly TagRule[];
   /** Outgoing proxy: a URL (http, https, socks5), `false` for never, undefined for the general setting. */
   readonly proxy: string | false | undefined;
   /** Hosts besides the upstream's own domain that may receive credentials as token realm (protocol R106). */

@@ -1,0 +1,174 @@
+/**
+ * What the program runs with: plain data, parsed and checked by `config/load`, with every unit in its name.
+ * `server.ts` hands each part to the module that needs it; nothing below level 4 imports this file.
+ */
+import type { RegistryMap } from "../registry/registry.ts";
+
+/** `:5000`, `127.0.0.1:5000`, `[::1]:5000`. */
+export interface TcpAddress {
+  readonly kind: "tcp";
+  /** An IP literal without brackets, or a host name; undefined for all addresses of both families (dual-stack). */
+  readonly host: string | undefined;
+  /** 0 lets the system choose. */
+  readonly port: number;
+}
+
+/** `unix:/run/layover.sock`. */
+export interface UnixAddress {
+  readonly kind: "unix";
+  readonly path: string;
+}
+
+export type ListenAddress = TcpAddress | UnixAddress;
+
+/** Our own certificate. Files are read by whoever terminates TLS, at start and again when they change. */
+export interface TlsSettings {
+  readonly certFile: string;
+  readonly keyFile: string;
+  readonly passphraseFile: string | undefined;
+}
+
+/** Which hosts we answer to and what our own URLs look like. */
+export interface HostSettings {
+  /** Lower case, no leading or trailing dot, no port: `"example.com"`. */
+  readonly domainSuffix: string | undefined;
+  /** Hosts outside the suffix get 404 with the routes instead of the default registry. */
+  readonly strict: boolean;
+  /** Origin, no slash at the end: `"https://registry.example:8443"`. */
+  readonly publicUrl: string | undefined;
+  /** `"http"` when realms must be http whatever the connection says (old `MODE=debug`). */
+  readonly realmScheme: "http" | undefined;
+  /** `GET /` of others than browsers leads to `/v2/` (compat C2: `CUSTOM_DOMAIN` or `MODE` is set). */
+  readonly rootLeadsToApi: boolean;
+}
+
+/** Proxies towards upstreams. A registry's own `proxy` wins over these. Schemes: http, https, socks5, socks5h. */
+export interface OutgoingProxy {
+  /** For upstreams with http URLs. */
+  readonly http: string | undefined;
+  /** For upstreams with https URLs. */
+  readonly https: string | undefined;
+  /** Entries of `no_proxy`: `"*"`, `"example.com"`, `".example.com"`, `"10.0.0.0/8"`, `"host:port"`; lower case. */
+  readonly noProxy: readonly string[];
+}
+
+export interface UpstreamSettings {
+  readonly proxy: OutgoingProxy;
+  readonly connectTimeoutMs: number;
+  readonly headerTimeoutMs: number;
+  readonly idleTimeoutMs: number;
+  /** False accepts any certificate of any upstream (old `VERIFY_SSL=false`). */
+  readonly verifyTls: boolean;
+  /** `"ipv4"` leaves IPv6 addresses of upstreams out (old `DISABLE_IPV6`). */
+  readonly addressFamily: "any" | "ipv4";
+}
+
+/** How long we wait for clients. */
+export interface ClientSettings {
+  /** From the start of a connection or request to the end of its header block. */
+  readonly headerTimeoutMs: number;
+  /** Between two pieces of a request body. */
+  readonly bodyTimeoutMs: number;
+  /** Without any byte taken by the client while an answer is being sent. */
+  readonly sendTimeoutMs: number;
+  /** Between two requests of one connection. */
+  readonly keepAliveTimeoutMs: number;
+}
+
+export type MapLocation =
+  | { readonly kind: "built-in" }
+  | { readonly kind: "file"; readonly path: string }
+  | { readonly kind: "url"; readonly url: string };
+
+/** Where the registry map comes from and what is laid over it. */
+export interface MapSettings {
+  readonly location: MapLocation;
+  /** How often a map from a URL is asked again. */
+  readonly refreshMs: number;
+  /** A key or a URL; wins over the map's `default`. */
+  readonly defaultRegistry: string | undefined;
+  /** Credential of the Docker Hub registry (old `DOCKER_HUB_USERNAME` and `DOCKER_HUB_PASSWORD`). */
+  readonly dockerHub: { readonly username: string; readonly password: string } | undefined;
+}
+
+export type LogLevel = "trace" | "debug" | "info" | "warn" | "error" | "fatal" | "silent";
+export type LogFormat = "json" | "pretty";
+
+export interface Settings {
+  readonly listen: readonly [ListenAddress, ...ListenAddress[]];
+  readonly tls: TlsSettings | undefined;
+  /** Address that redirects to https. */
+  readonly httpRedirect: TcpAddress | undefined;
+  /** Folder with `.well-known/acme-challenge/` below it, served by the redirect address. */
+  readonly acmeWebroot: string | undefined;
+  readonly hosts: HostSettings;
+  /** CIDRs, and `"unix"`, whose forwarding headers are believed. */
+  readonly trustedProxies: readonly string[];
+  readonly map: MapSettings;
+  readonly upstream: UpstreamSettings;
+  readonly client: ClientSettings;
+  /** Configured credentials fetch private repositories for everybody (product section 5). */
+  readonly sharePrivate: boolean;
+  /** Folder for the token key and the `Via` pseudonym; made with mode 0700 by whoever writes there first. */
+  readonly stateDir: string;
+  /** How long the first SIGTERM waits for running transfers. */
+  readonly drainTimeoutMs: number;
+  readonly log: { readonly level: LogLevel; readonly format: LogFormat };
+}
+
+/** What a command needs of a logger; a pino logger is one. */
+export interface OperatorLog {
+  debug(facts: object, message: string): void;
+  info(facts: object, message: string): void;
+  warn(facts: object, message: string): void;
+  error(facts: object, message: string): void;
+}
+
+/** The map in force, kept up to date by `config/map-source`. */
+export interface MapSource {
+  /** The map in force. It may change between two calls: take it once per request. */
+  current(): RegistryMap;
+  /** Reads the map again. A bad map is logged and the old one stays: never rejects. */
+  reload(): Promise<void>;
+  /** Stops watching and refreshing. */
+  close(): void;
+}
+
+/** What `layover version` prints; baked in by the build. */
+export interface BuildInfo {
+  readonly version: string;
+  readonly commit: string;
+  /** ISO 8601, or `"unknown"`. */
+  readonly builtAt: string;
+  readonly bun: string;
+}
+
+export interface ServerDependencies {
+  readonly log: OperatorLog;
+  /** Loaded already; closed by the caller after the server. */
+  readonly maps: MapSource;
+  readonly build: BuildInfo;
+}
+
+export interface RunningServer {
+  /** Where it listens, with real ports, as a person writes it: `"http://[::]:5000"`, `"unix:/run/layover.sock"`. */
+  readonly addresses: readonly string[];
+  /** Reads the certificate again (the map is the caller's). A bad certificate is logged and the old one stays. */
+  reload(): Promise<void>;
+  /** Stops accepting, waits up to `graceMs` for running transfers, then cuts them off. Resolves when all is closed. */
+  close(graceMs: number): Promise<void>;
+}
+
+/**
+ * `startServer` of `server.ts`.
+ * @throws StartError with one line for the operator when a listener, key or folder cannot be had
+ */
+export type StartServer = (settings: Settings, dependencies: ServerDependencies) => Promise<RunningServer>;
+
+/** The program cannot start for a reason outside its configuration: port in use, unreadable key. Exit code 1. */
+export class StartError extends Error {
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = "StartError";
+  }
+}
