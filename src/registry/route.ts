@@ -1,0 +1,278 @@
+/**
+ * The one place that decides which registry a request or a token scope means (product section 1; protocol R16, R40, R109,
+ * R126, R127, R170, R171, R190, R191). What can name a registry:
+ *
+ *     Host: ghcr.io | ghcr.<suffix>      one registry, everything under it is its own
+ *     /<registry>/v2/…                   the same
+ *     ?ns=<host>                         the same
+ *     /v2/<registry>/<name>/…            only where none of the above did
+ *
+ * They must agree. A request leads to a registry of the map or nowhere: no host that a client names is ever dialled.
+ */
+import { RegistryError } from "../errors.ts";
+import { type Host, parseHost } from "./host.ts";
+import { isRepositoryName } from "./reference.ts";
+import type { Registry, RegistryMap } from "./registry.ts";
+
+export interface RouteRequest {
+  /** The Host the client asked; undefined when it sent none. */
+  readonly host: Host | undefined;
+  /** What stood before `/v2`, as `parseEndpoint` gives it. */
+  readonly before: string | undefined;
+  /** The name as written behind `/v2/`. */
+  readonly name: string;
+  /** Every value of `ns`, percent-decoded, in order. */
+  readonly namespaces: readonly string[];
+}
+
+export interface RoutingOptions {
+  /** Lower case, without leading dot or port: `"example.com"`. */
+  readonly domainSuffix: string | undefined;
+  /** True: hosts that name nothing are refused with the list of routes (compat C1). */
+  readonly strictHosts: boolean;
+  /** Where hosts that name nothing lead instead of the default registry (`TARGET_UPSTREAM`). */
+  readonly unknownHosts: Registry | undefined;
+}
+
+export interface Route {
+  readonly registry: Registry;
+  /** The name there, with `library/` where Docker Hub needs it, without the upstream's `namePrefix`. */
+  readonly repository: string;
+  /** The name as the client wrote it behind `/v2/`: what lists must call themselves (protocol R48). */
+  readonly requested: string;
+  /** What stood before `/v2` in the client's path: `""` or `"/quay"`. Emitted URLs start with it. */
+  readonly pathPrefix: string;
+  /** The `ns` that led here, as written, to be echoed in `OCI-Namespace` (protocol R40). */
+  readonly namespace: string | undefined;
+}
+
+/** The registries that requests on this host, prefix or `ns` can reach. */
+export interface Reachable {
+  readonly registries: readonly Registry[];
+  /** The one that is meant whatever the name; undefined where the name decides. */
+  readonly only: Registry | undefined;
+  /** The one a name leads to when it selects no other. */
+  readonly default: Registry;
+}
+
+export interface ScopeRoute {
+  readonly registry: Registry;
+  readonly repository: string;
+}
+
+/**
+ * The host names no registry and hosts are strict: 404 NAME_UNKNOWN. `http` answers the body `{"routes":[…]}` made from
+ * `routes` (compat C1); `detail` holds the same object.
+ */
+export class UnknownHostError extends RegistryError {
+  /** Hosts that would have led somewhere: `"ghcr.example.com"`. */
+  readonly routes: readonly string[];
+
+  constructor(routes: readonly string[]) {
+    super("NAME_UNKNOWN", "this host leads to no registry", { detail: { routes } });
+    this.name = "UnknownHostError";
+    this.routes = routes;
+  }
+}
+
+/**
+ * Leads a request to its registry.
+ * @throws RegistryError NAME_UNKNOWN (404) when it names a registry that the map lacks, NAME_INVALID (400) when it names
+ *   two, repeats `ns`, or leaves no repository name; UnknownHostError (404) for a host that strict hosts refuse
+ */
+export function routeFor(request: RouteRequest, map: RegistryMap, options: RoutingOptions): Route {
+  const { only, default: otherwise } = registriesReachable(request, map, options);
+  const { registry, name } =
+    only === undefined
+      ? selectByName(request.name, otherwise, map)
+      : { registry: only, name: nameUnder(only, request.name, map) };
+  if (name === undefined)
+    throw new RegistryError("NAME_INVALID", "the name begins with another registry than the one asked");
+  const repository = repositoryAt(registry, name);
+  if (repository === undefined)
+    throw new RegistryError("NAME_INVALID", "expected a repository name behind the registry");
+  const pathPrefix = request.before === undefined ? "" : `/${request.before}`;
+  return { registry, repository, requested: request.name, pathPrefix, namespace: request.namespaces[0] };
+}
+
+/**
+ * What can be reached without a name, for the ping: one registry under its own host, prefix or `ns`, else all.
+ * @throws RegistryError as `routeFor` does for host, prefix and `ns`
+ */
+export function registriesReachable(
+  request: Omit<RouteRequest, "name">,
+  map: RegistryMap,
+  options: RoutingOptions,
+): Reachable {
+  const atHost = registryAtHost(request.host, map, options);
+  const named = [atHost.only, registryBefore(request.before, map), registryOfNamespace(request.namespaces, map)];
+  const [only, ...others] = named.filter((registry) => registry !== undefined);
+  if (only === undefined) return { registries: map.registries, only, default: atHost.default };
+  if (others.some((other) => other !== only)) {
+    throw new RegistryError("NAME_INVALID", "host, path prefix and ns name different registries");
+  }
+  return { registries: [only], only, default: only };
+}
+
+/**
+ * The registry and repository of a scope's name, on the realm that a host of several registries answers its ping with.
+ * Only a host in front selects a registry here, as podman writes it: containerd makes scopes from the image's own name
+ * and hands its secrets to mirrors, so a bare word that happens to be a key must not decide where they go (product section 5).
+ * @returns undefined for a name that means no repository reachable here: such a scope is ignored
+ * @throws RegistryError as `routeFor` does for the host
+ */
+export function routeScope(
+  name: string,
+  host: Host | undefined,
+  map: RegistryMap,
+  options: RoutingOptions,
+): ScopeRoute | undefined {
+  const { only, default: otherwise } = registriesReachable({ host, before: undefined, namespaces: [] }, map, options);
+  const { first, rest } = splitName(name);
+  if (only !== undefined || !isHostLike(first, map)) return scopeWithin(only ?? otherwise, name, map);
+  const registry = registryOfHostText(first, map);
+  return registry === undefined ? undefined : scopeOf(registry, rest);
+}
+
+/**
+ * The repository of a scope's name inside one registry, for the realm `/token/<key>`: the registry's own key or host in
+ * front is stripped as in paths.
+ * @returns undefined for a name that begins with another registry's host: a foreign scope, to be ignored
+ */
+export function scopeWithin(registry: Registry, name: string, map: RegistryMap): ScopeRoute | undefined {
+  const within = nameUnder(registry, name, map);
+  return within === undefined ? undefined : scopeOf(registry, within);
+}
+
+/**
+ * The registry that a key (`"quay"`) or a host (`"quay.io"`) names.
+ * @returns undefined when the map has neither
+ */
+export function registryNamed(text: string, map: RegistryMap): Registry | undefined {
+  return map.byKey.get(text) ?? registryOfHostText(text, map);
+}
+
+function scopeOf(registry: Registry, name: string): ScopeRoute | undefined {
+  const repository = repositoryAt(registry, name);
+  return repository === undefined ? undefined : { registry, repository };
+}
+
+/** What the Host alone says: one registry, or which one is meant when nothing else names one. */
+function registryAtHost(
+  host: Host | undefined,
+  map: RegistryMap,
+  options: RoutingOptions,
+): { only: Registry | undefined; default: Registry } {
+  const suffix = options.domainSuffix;
+  if (host?.name === suffix && suffix !== undefined) return { only: undefined, default: map.default };
+  const own = host === undefined ? undefined : registryOfOwnHost(host, map);
+  if (own !== undefined) return { only: own, default: own };
+  if (host !== undefined && suffix !== undefined && host.name.endsWith(`.${suffix}`)) {
+    const registry = map.byKey.get(host.name.slice(0, -suffix.length - 1));
+    if (registry === undefined) throw unknownRegistry(host.text);
+    return { only: registry, default: registry };
+  }
+  if (options.strictHosts) throw new UnknownHostError(routesOf(map, suffix));
+  return { only: undefined, default: options.unknownHosts ?? map.default };
+}
+
+/** In a Host header a port says where we listen, not who is meant; a registry that is known by port goes first. */
+function registryOfOwnHost(host: Host, map: RegistryMap): Registry | undefined {
+  return registryOfHost(host, map) ?? registryOfHost({ ...host, port: undefined, text: host.name }, map);
+}
+
+function registryBefore(before: string | undefined, map: RegistryMap): Registry | undefined {
+  if (before === undefined) return undefined;
+  const registry = registryNamed(before, map);
+  if (registry === undefined) throw unknownRegistry(before);
+  return registry;
+}
+
+/** `ns` is a host and nothing else, so that what is echoed in a header is inside the host grammar. */
+function registryOfNamespace(namespaces: readonly string[], map: RegistryMap): Registry | undefined {
+  const [namespace, ...more] = namespaces;
+  if (namespace === undefined) return undefined;
+  // The last of several would win in one parser and the first in another (protocol R170).
+  if (more.length > 0) throw new RegistryError("NAME_INVALID", "expected one ns, got several");
+  const host = parseHost(namespace);
+  if (host === undefined) throw new RegistryError("NAME_INVALID", "expected a host as ns, such as quay.io");
+  const registry = registryOfHost(host, map);
+  if (registry === undefined) throw unknownRegistry(host.text);
+  return registry;
+}
+
+/** Where only the name can say which registry is meant: a host in front must be known, a key needs enough behind it. */
+function selectByName(name: string, otherwise: Registry, map: RegistryMap): { registry: Registry; name: string } {
+  const { first, rest, following } = splitName(name);
+  if (isHostLike(first, map)) {
+    const registry = registryOfHostText(first, map);
+    if (registry === undefined) throw unknownRegistry(first);
+    return { registry, name: rest };
+  }
+  const registry = map.byKey.get(first);
+  // `docker/dockerfile` on Docker Hub must stay reachable: one component behind a key is not enough.
+  if (registry === undefined || following < (registry.singleNames ? 1 : 2)) return { registry: otherwise, name };
+  return { registry, name: rest };
+}
+
+/**
+ * The name as the given registry knows it: its own host or key in front is stripped, other words are part of the name.
+ * @returns undefined when another registry's host stands in front
+ */
+function nameUnder(registry: Registry, name: string, map: RegistryMap): string | undefined {
+  const { first, rest, following } = splitName(name);
+  if (isHostLike(first, map)) {
+    const named = registryOfHostText(first, map);
+    if (named !== undefined && named !== registry) return undefined;
+    return named === registry && following > 0 ? rest : name;
+  }
+  return map.byKey.get(first) === registry && following >= 2 ? rest : name;
+}
+
+/** The checked name as the registry's API wants it, or undefined when it is none. */
+function repositoryAt(registry: Registry, name: string): string | undefined {
+  if (!isRepositoryName(name)) return undefined;
+  // Without it Docker Hub answers 401, as for a private repository (protocol R127).
+  return registry.isDockerHub && !name.includes("/") ? `library/${name}` : name;
+}
+
+function splitName(name: string): { first: string; rest: string; following: number } {
+  const [first = "", ...rest] = name.split("/");
+  return { first, rest: rest.join("/"), following: rest.length };
+}
+
+/** A dot or colon makes a component a host, as in the clients' own reading of names (protocol R16); `localhost` only where it is known. */
+function isHostLike(component: string, map: RegistryMap): boolean {
+  return /[.:]/.test(component) || (component === "localhost" && map.byHost.has(component));
+}
+
+function registryOfHostText(text: string, map: RegistryMap): Registry | undefined {
+  const host = parseHost(text);
+  return host === undefined ? undefined : registryOfHost(host, map);
+}
+
+/** The names of Docker Hub, all one registry: images, credentials, API, web (protocol R126). */
+const DOCKER_HUB_HOSTS: ReadonlySet<string> = new Set([
+  "docker.io",
+  "index.docker.io",
+  "registry-1.docker.io",
+  "registry.hub.docker.com",
+]);
+
+function registryOfHost(host: Host, map: RegistryMap): Registry | undefined {
+  // `quay.io:443` is `quay.io`: the map writes no default port.
+  const name = host.port === 443 ? host.name : host.text;
+  return (
+    map.byHost.get(host.text) ??
+    map.byHost.get(name) ??
+    (DOCKER_HUB_HOSTS.has(name) ? map.byHost.get("docker.io") : undefined)
+  );
+}
+
+function unknownRegistry(name: string): RegistryError {
+  return new RegistryError("NAME_UNKNOWN", `registry not found: ${name}, please visit /help for available registries`);
+}
+
+function routesOf(map: RegistryMap, suffix: string | undefined): string[] {
+  return suffix === undefined ? [...map.byHost.keys()] : [...map.byKey.keys()].map((key) => `${key}.${suffix}`);
+}
