@@ -11,7 +11,8 @@
  */
 import { RegistryError } from "../errors.ts";
 import { type Host, parseHost } from "./host.ts";
-import { isRepositoryName } from "./reference.ts";
+import { isHostLike, registryNamed, registryOfHost, registryOfHostText, registryOfOwnHost } from "./lookup.ts";
+import { nameUnder, repositoryAt, splitName } from "./naming.ts";
 import type { Registry, RegistryMap } from "./registry.ts";
 
 export interface RouteRequest {
@@ -61,15 +62,15 @@ export interface ScopeRoute {
 }
 
 /**
- * The host names no registry and hosts are strict: 404 NAME_UNKNOWN. `http` answers the body `{"routes":[…]}` made from
+ * The host leads to no registry and hosts are strict: 404 NAME_UNKNOWN. `http` answers the body `{"routes":[…]}` made from
  * `routes` (compat C1); `detail` holds the same object.
  */
 export class UnknownHostError extends RegistryError {
   /** Hosts that would have led somewhere: `"ghcr.example.com"`. */
   readonly routes: readonly string[];
 
-  constructor(routes: readonly string[]) {
-    super("NAME_UNKNOWN", "this host leads to no registry", { detail: { routes } });
+  constructor(host: string, routes: readonly string[]) {
+    super("NAME_UNKNOWN", notFoundMessage(host), { detail: { routes } });
     this.name = "UnknownHostError";
     this.routes = routes;
   }
@@ -81,16 +82,10 @@ export class UnknownHostError extends RegistryError {
  *   two, repeats `ns`, or leaves no repository name; UnknownHostError (404) for a host that strict hosts refuse
  */
 export function routeFor(request: RouteRequest, map: RegistryMap, options: RoutingOptions): Route {
-  const { only, default: otherwise } = registriesReachable(request, map, options);
-  const { registry, name } =
-    only === undefined
-      ? selectByName(request.name, otherwise, map)
-      : { registry: only, name: nameUnder(only, request.name, map) };
-  if (name === undefined)
-    throw new RegistryError("NAME_INVALID", "the name begins with another registry than the one asked");
+  const reachable = registriesReachable(request, map, options);
+  const { registry, name } = selectRegistry(request.name, reachable, map);
   const repository = repositoryAt(registry, name);
-  if (repository === undefined)
-    throw new RegistryError("NAME_INVALID", "expected a repository name behind the registry");
+  if (repository === undefined) throw invalid("expected a repository name behind the registry");
   const pathPrefix = request.before === undefined ? "" : `/${request.before}`;
   return { registry, repository, requested: request.name, pathPrefix, namespace: request.namespaces[0] };
 }
@@ -108,9 +103,7 @@ export function registriesReachable(
   const named = [atHost.only, registryBefore(request.before, map), registryOfNamespace(request.namespaces, map)];
   const [only, ...others] = named.filter((registry) => registry !== undefined);
   if (only === undefined) return { registries: map.registries, only, default: atHost.default };
-  if (others.some((other) => other !== only)) {
-    throw new RegistryError("NAME_INVALID", "host, path prefix and ns name different registries");
-  }
+  if (others.some((other) => other !== only)) throw invalid("host, path prefix and ns name different registries");
   return { registries: [only], only, default: only };
 }
 
@@ -144,14 +137,6 @@ export function scopeWithin(registry: Registry, name: string, map: RegistryMap):
   return within === undefined ? undefined : scopeOf(registry, within);
 }
 
-/**
- * The registry that a key (`"quay"`) or a host (`"quay.io"`) names.
- * @returns undefined when the map has neither
- */
-export function registryNamed(text: string, map: RegistryMap): Registry | undefined {
-  return map.byKey.get(text) ?? registryOfHostText(text, map);
-}
-
 function scopeOf(registry: Registry, name: string): ScopeRoute | undefined {
   const repository = repositoryAt(registry, name);
   return repository === undefined ? undefined : { registry, repository };
@@ -163,22 +148,22 @@ function registryAtHost(
   map: RegistryMap,
   options: RoutingOptions,
 ): { only: Registry | undefined; default: Registry } {
-  const suffix = options.domainSuffix;
-  if (host?.name === suffix && suffix !== undefined) return { only: undefined, default: map.default };
+  const { domainSuffix: suffix, strictHosts } = options;
+  if (suffix !== undefined && host?.name === suffix) return { only: undefined, default: map.default };
   const own = host === undefined ? undefined : registryOfOwnHost(host, map);
   if (own !== undefined) return { only: own, default: own };
-  if (host !== undefined && suffix !== undefined && host.name.endsWith(`.${suffix}`)) {
-    const registry = map.byKey.get(host.name.slice(0, -suffix.length - 1));
-    if (registry === undefined) throw unknownRegistry(host.text);
-    return { only: registry, default: registry };
-  }
-  if (options.strictHosts) throw new UnknownHostError(routesOf(map, suffix));
+  const key = suffix === undefined ? undefined : keyUnder(suffix, host);
+  const keyed = key === undefined ? undefined : map.byKey.get(key);
+  if (keyed !== undefined) return { only: keyed, default: keyed };
+  const text = host?.text ?? "no host";
+  if (strictHosts) throw new UnknownHostError(text, routesOf(map, suffix));
+  if (key !== undefined) throw unknownRegistry(text);
   return { only: undefined, default: options.unknownHosts ?? map.default };
 }
 
-/** In a Host header a port says where we listen, not who is meant; a registry that is known by port goes first. */
-function registryOfOwnHost(host: Host, map: RegistryMap): Registry | undefined {
-  return registryOfHost(host, map) ?? registryOfHost({ ...host, port: undefined, text: host.name }, map);
+/** `"ghcr"` of `ghcr.example.com`; undefined when the host is not under the suffix, which only a dot before it makes it. */
+function keyUnder(suffix: string, host: Host | undefined): string | undefined {
+  return host?.name.endsWith(`.${suffix}`) ? host.name.slice(0, -suffix.length - 1) : undefined;
 }
 
 function registryBefore(before: string | undefined, map: RegistryMap): Registry | undefined {
@@ -193,16 +178,24 @@ function registryOfNamespace(namespaces: readonly string[], map: RegistryMap): R
   const [namespace, ...more] = namespaces;
   if (namespace === undefined) return undefined;
   // The last of several would win in one parser and the first in another (protocol R170).
-  if (more.length > 0) throw new RegistryError("NAME_INVALID", "expected one ns, got several");
+  if (more.length > 0) throw invalid("expected one ns, got several");
   const host = parseHost(namespace);
-  if (host === undefined) throw new RegistryError("NAME_INVALID", "expected a host as ns, such as quay.io");
+  if (host === undefined) throw invalid("expected a host as ns, such as quay.io");
   const registry = registryOfHost(host, map);
   if (registry === undefined) throw unknownRegistry(host.text);
   return registry;
 }
 
-/** Where only the name can say which registry is meant: a host in front must be known, a key needs enough behind it. */
-function selectByName(name: string, otherwise: Registry, map: RegistryMap): { registry: Registry; name: string } {
+/**
+ * The registry a name leads to and the name there. Where nothing but the name can say which one is meant, a host in front
+ * must be known and a key needs enough behind it: `docker/dockerfile` on Docker Hub stays reachable.
+ */
+function selectRegistry(name: string, reachable: Reachable, map: RegistryMap): Selection {
+  if (reachable.only !== undefined) {
+    const within = nameUnder(reachable.only, name, map);
+    if (within === undefined) throw invalid("the name begins with another registry than the one asked");
+    return { registry: reachable.only, name: within };
+  }
   const { first, rest, following } = splitName(name);
   if (isHostLike(first, map)) {
     const registry = registryOfHostText(first, map);
@@ -210,67 +203,26 @@ function selectByName(name: string, otherwise: Registry, map: RegistryMap): { re
     return { registry, name: rest };
   }
   const registry = map.byKey.get(first);
-  // `docker/dockerfile` on Docker Hub must stay reachable: one component behind a key is not enough.
-  if (registry === undefined || following < (registry.singleNames ? 1 : 2)) return { registry: otherwise, name };
-  return { registry, name: rest };
+  const isNamed = registry !== undefined && following >= (registry.singleNames ? 1 : 2);
+  return isNamed ? { registry, name: rest } : { registry: reachable.default, name };
 }
 
-/**
- * The name as the given registry knows it: its own host or key in front is stripped, other words are part of the name.
- * @returns undefined when another registry's host stands in front
- */
-function nameUnder(registry: Registry, name: string, map: RegistryMap): string | undefined {
-  const { first, rest, following } = splitName(name);
-  if (isHostLike(first, map)) {
-    const named = registryOfHostText(first, map);
-    if (named !== undefined && named !== registry) return undefined;
-    return named === registry && following > 0 ? rest : name;
-  }
-  return map.byKey.get(first) === registry && following >= 2 ? rest : name;
+interface Selection {
+  readonly registry: Registry;
+  readonly name: string;
 }
 
-/** The checked name as the registry's API wants it, or undefined when it is none. */
-function repositoryAt(registry: Registry, name: string): string | undefined {
-  if (!isRepositoryName(name)) return undefined;
-  // Without it Docker Hub answers 401, as for a private repository (protocol R127).
-  return registry.isDockerHub && !name.includes("/") ? `library/${name}` : name;
-}
-
-function splitName(name: string): { first: string; rest: string; following: number } {
-  const [first = "", ...rest] = name.split("/");
-  return { first, rest: rest.join("/"), following: rest.length };
-}
-
-/** A dot or colon makes a component a host, as in the clients' own reading of names (protocol R16); `localhost` only where it is known. */
-function isHostLike(component: string, map: RegistryMap): boolean {
-  return /[.:]/.test(component) || (component === "localhost" && map.byHost.has(component));
-}
-
-function registryOfHostText(text: string, map: RegistryMap): Registry | undefined {
-  const host = parseHost(text);
-  return host === undefined ? undefined : registryOfHost(host, map);
-}
-
-/** The names of Docker Hub, all one registry: images, credentials, API, web (protocol R126). */
-const DOCKER_HUB_HOSTS: ReadonlySet<string> = new Set([
-  "docker.io",
-  "index.docker.io",
-  "registry-1.docker.io",
-  "registry.hub.docker.com",
-]);
-
-function registryOfHost(host: Host, map: RegistryMap): Registry | undefined {
-  // `quay.io:443` is `quay.io`: the map writes no default port.
-  const name = host.port === 443 ? host.name : host.text;
-  return (
-    map.byHost.get(host.text) ??
-    map.byHost.get(name) ??
-    (DOCKER_HUB_HOSTS.has(name) ? map.byHost.get("docker.io") : undefined)
-  );
+/** Names in messages have been read as hosts, keys or repository names: nothing else is repeated to the client. */
+function notFoundMessage(name: string): string {
+  return `registry not found: ${name}, please visit /help for available registries`;
 }
 
 function unknownRegistry(name: string): RegistryError {
-  return new RegistryError("NAME_UNKNOWN", `registry not found: ${name}, please visit /help for available registries`);
+  return new RegistryError("NAME_UNKNOWN", notFoundMessage(name));
+}
+
+function invalid(message: string): RegistryError {
+  return new RegistryError("NAME_INVALID", message);
 }
 
 function routesOf(map: RegistryMap, suffix: string | undefined): string[] {
