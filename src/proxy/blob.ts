@@ -1,0 +1,155 @@
+/**
+ * Blobs: streamed, never held whole. Length and digest are checked on the way; a body that is wrong ends in a broken
+ * connection, because after the status line nothing else tells the client (protocol R234–R237).
+ */
+import type { HeaderLine } from "../errors.ts";
+import { RegistryError, UpstreamError } from "../errors.ts";
+import { type Digest, isVerifiable } from "../registry/digest.ts";
+import type { Endpoint } from "../registry/endpoint.ts";
+import { type SingleRange, formatRange, parseContentRange, parseRange, singleRange } from "../registry/range.ts";
+import type { UpstreamResponse } from "../upstream/client.ts";
+import type { Access, RegistryRequest } from "./access.ts";
+import { slice, verified } from "./body.ts";
+import type { Reply } from "./exchange.ts";
+import { CONTENT_LINES, cacheControl, etagOf, matchesEtag, passedDown } from "./headers.ts";
+import { errorOfAnswer, errorOfFailure } from "./refusal.ts";
+
+type BlobEndpoint = Extract<Endpoint, { kind: "blob" }>;
+
+/** Serves GET and HEAD of a blob. @throws RegistryError as `Access.ask`, and for every upstream answer but 200 and 206 */
+export async function serveBlob(access: Access, request: RegistryRequest, endpoint: BlobEndpoint): Promise<Reply> {
+  const { exchange } = request;
+  const isUnchanged = matchesEtag(exchange.headers.get("if-none-match"), endpoint.digest.text);
+  // A digest says what the content is, not who may read it: an unchanged blob is still asked for.
+  if (exchange.method === "HEAD" || isUnchanged) return serveHead(access, request, endpoint);
+  const range = rangeFor(request, endpoint.digest);
+  if (range === "invalid") return refuseRange(access, request, endpoint);
+  const response = await ask(access, request, { endpoint, method: "GET", range });
+  if (response.status === 206 && range !== undefined) return servePart(response, endpoint.digest, range);
+  if (response.status !== 200 || response.body === null) throw await errorOfAnswer(response, endpoint);
+  if (isPage(response)) throw await refusePage(response);
+  return range === undefined ? serveWhole(response, endpoint.digest) : serveSlice(response, endpoint.digest, range);
+}
+
+async function serveHead(access: Access, request: RegistryRequest, endpoint: BlobEndpoint): Promise<Reply> {
+  const response = await ask(access, request, { endpoint, method: "HEAD", range: undefined });
+  if (response.status !== 200) throw await errorOfAnswer(response, endpoint);
+  if (matchesEtag(request.exchange.headers.get("if-none-match"), endpoint.digest.text)) {
+    return { status: 304, headers: validatorLines(endpoint.digest), body: null };
+  }
+  return {
+    status: 200,
+    headers: contentLines(response, endpoint.digest, response.headers.get("content-length")),
+    body: null,
+  };
+}
+
+interface Asked {
+  readonly endpoint: BlobEndpoint;
+  readonly method: "GET" | "HEAD";
+  readonly range: SingleRange | undefined;
+}
+
+function ask(access: Access, request: RegistryRequest, { endpoint, method, range }: Asked): Promise<UpstreamResponse> {
+  const headers: HeaderLine[] = [["Accept", "*/*"]];
+  if (range !== undefined) headers.push(["Range", formatRange(range)]);
+  return access.ask(request, { method, path: `blobs/${endpoint.digest.text}`, query: "", headers });
+}
+
+/**
+ * The one range that goes upstream, if the client asks for exactly one. Several are answered whole, which clients accept;
+ * registries' storage does not understand them (protocol R141, R188, R269, R270).
+ */
+function rangeFor({ exchange }: RegistryRequest, digest: Digest): SingleRange | "invalid" | undefined {
+  const header = exchange.headers.get("range");
+  if (header === null) return undefined;
+  const ifRange = exchange.headers.get("if-range");
+  if (ifRange !== null && ifRange.trim() !== etagOf(digest.text)) return undefined; // protocol R271
+  if (parseRange(header, Number.MAX_SAFE_INTEGER).kind === "unsatisfiable") return "invalid"; // whatever the total
+  return singleRange(header);
+}
+
+/** `bytes=500-0` and `bytes=-0`: 416 with the total, which the upstream is asked for (protocol R266, R268). */
+async function refuseRange(access: Access, request: RegistryRequest, endpoint: BlobEndpoint): Promise<never> {
+  const response = await ask(access, request, { endpoint, method: "HEAD", range: undefined });
+  if (response.status !== 200) throw await errorOfAnswer(response, endpoint);
+  const total = response.headers.get("content-length");
+  throw new RegistryError("RANGE_INVALID", "the range lies outside the content", {
+    headers: total === null ? [] : [["Content-Range", `bytes */${total}`]],
+  });
+}
+
+function serveWhole(response: UpstreamResponse, digest: Digest): Reply {
+  const headers = contentLines(response, digest, response.headers.get("content-length"));
+  const body = response.body !== null && isVerifiable(digest) ? verified(response.body, digest) : response.body;
+  return { status: 200, headers, body };
+}
+
+/** The upstream's part, if it is the part that was asked for: some answer another (protocol R272). */
+async function servePart(response: UpstreamResponse, digest: Digest, range: SingleRange): Promise<Reply> {
+  const part = parseContentRange(response.headers.get("content-range") ?? "");
+  const isAsked = part !== undefined && ("suffix" in range || range.first === part.first);
+  if (!isAsked || part.total === undefined) {
+    await response.body?.cancel();
+    throw errorOfFailure(new UpstreamError("bad-answer", "the part that came is not the part that was asked for"));
+  }
+  return partOf(response, digest, { first: part.first, last: part.last, total: part.total });
+}
+
+/** An upstream that ignores Range sends everything: the part is cut out here, since podman takes 200 for a failure (protocol R187, R267). */
+async function serveSlice(response: UpstreamResponse, digest: Digest, range: SingleRange): Promise<Reply> {
+  const total = Number(response.headers.get("content-length") ?? Number.NaN);
+  if (!Number.isSafeInteger(total) || response.body === null) return serveWhole(response, digest);
+  const first = "suffix" in range ? Math.max(0, total - range.suffix) : range.first;
+  const last = "suffix" in range ? total - 1 : Math.min(range.last ?? total - 1, total - 1);
+  if (first > last) {
+    await response.body.cancel();
+    throw new RegistryError("RANGE_INVALID", "the range lies outside the content", {
+      headers: [["Content-Range", `bytes */${total}`]],
+    });
+  }
+  const body = slice(response.body, first, last - first + 1);
+  return partOf({ ...response, body }, digest, { first, last, total });
+}
+
+function partOf(
+  response: UpstreamResponse,
+  digest: Digest,
+  part: { first: number; last: number; total: number },
+): Reply {
+  const headers: HeaderLine[] = [
+    ["Content-Range", `bytes ${part.first}-${part.last}/${part.total}`],
+    ...contentLines(response, digest, String(part.last - part.first + 1)),
+  ];
+  return { status: 206, headers, body: response.body };
+}
+
+/** A portal's or proxy's page is not a layer, whatever its status says (protocol R234). The digest would show it too, but late. */
+function isPage(response: UpstreamResponse): boolean {
+  return (response.headers.get("content-type") ?? "").startsWith("text/html");
+}
+
+async function refusePage(response: UpstreamResponse): Promise<RegistryError> {
+  await response.body?.cancel();
+  return errorOfFailure(new UpstreamError("bad-answer", "expected a blob, got text/html"));
+}
+
+function contentLines(response: UpstreamResponse, digest: Digest, length: string | null): HeaderLine[] {
+  return [
+    // Storage behind registries sends all kinds of types; clients want this one or none (protocol R25).
+    ["Content-Type", "application/octet-stream"],
+    ...(length === null ? [] : [["Content-Length", length] as const]),
+    ...validatorLines(digest),
+    ...passedDown(response.headers),
+  ];
+}
+
+function validatorLines(digest: Digest): HeaderLine[] {
+  return [
+    ["Accept-Ranges", "bytes"],
+    ["Docker-Content-Digest", digest.text],
+    ["ETag", etagOf(digest.text)],
+    cacheControl("digest"),
+    ...CONTENT_LINES,
+  ];
+}

@@ -1,0 +1,164 @@
+/**
+ * The token service: what clients ask after our challenge, and what `docker login` asks. Anonymous clients get a token at
+ * once, without any upstream; a login is first checked at the one registry it is for, and the token we hand out is sealed
+ * for that registry. No upstream token ever reaches a client (product section 5).
+ */
+import { LRUCache } from "lru-cache";
+import { RegistryError, UpstreamError } from "../errors.ts";
+import type { Registry, RegistryMap } from "../registry/registry.ts";
+import { registryNamed } from "../registry/route.ts";
+import { parseScopes } from "../registry/scope.ts";
+import type { Credential, UpstreamClient } from "../upstream/client.ts";
+import { readBounded } from "./body.ts";
+import { type Clients, type Login, TOKEN_LIFETIME_SECONDS, bindLogin, parseBasic, splitScheme } from "./client.ts";
+import type { Exchange, Reply } from "./exchange.ts";
+import { errorOfFailure } from "./refusal.ts";
+
+/**
+ * Which registry a token request names.
+ * - `registry`: the realm's path did, `/token/<key>`; `isMarked` when the challenge was given on a host of several registries
+ * - `host`: the realm of the ping on such a host; `default` is meant where nothing names another
+ */
+export type TokenTarget =
+  | { readonly kind: "registry"; readonly registry: Registry; readonly isMarked: boolean }
+  | { readonly kind: "host"; readonly default: Registry };
+
+export interface LoginDependencies {
+  readonly clients: Clients;
+  readonly upstream: UpstreamClient;
+  readonly map: () => RegistryMap;
+}
+
+export interface LoginService {
+  /** @throws RegistryError UNAUTHORIZED for refused credentials, UNAVAILABLE when their registry gave no verdict */
+  answer(exchange: Exchange, target: TokenTarget, deadlineMs: number): Promise<Reply>;
+}
+
+/** A verdict holds this long: one login of a pull asks for a token per repository. */
+const ACCEPTED_TTL_MS = 5 * 60_000;
+/** Short, so that a corrected password works at once; long enough that a client in a loop does not lock the account. */
+const REJECTED_TTL_MS = 5_000;
+const MAX_VERDICTS = 10_000;
+/** A form with a user name, a password and scopes. */
+const MAX_FORM_BYTES = 64 * 1024;
+
+export function createLoginService({ clients, upstream, map }: LoginDependencies): LoginService {
+  const verdicts = new LRUCache<string, "accepted" | "rejected" | "unneeded">({ max: MAX_VERDICTS });
+
+  /** The registry and user name a login is for; undefined when it is for another registry than the one asked. */
+  function bind(
+    target: TokenTarget,
+    login: Login,
+    scopes: string,
+  ): { registry: Registry; username: string } | undefined {
+    if (target.kind === "host")
+      return bindLogin(login.username, dottedRegistry(scopes, map()) ?? target.default, map());
+    const fallback = target.isMarked ? map().default : target.registry;
+    const bound = bindLogin(login.username, fallback, map());
+    return bound.registry === target.registry ? bound : undefined;
+  }
+
+  async function verdictOn(registry: Registry, credential: Credential, exchange: Exchange, deadlineMs: number) {
+    const known = verdicts.get(credential.id);
+    if (known !== undefined) return known;
+    try {
+      const verdict = await upstream.verify(registry, credential, { signal: exchange.signal, deadlineMs, scopes: [] });
+      verdicts.set(credential.id, verdict, { ttl: verdict === "rejected" ? REJECTED_TTL_MS : ACCEPTED_TTL_MS });
+      return verdict;
+    } catch (error) {
+      if (error instanceof UpstreamError) throw errorOfFailure(error);
+      throw error;
+    }
+  }
+
+  return {
+    async answer(exchange, target, deadlineMs) {
+      const asked = await readTokenRequest(exchange);
+      if (asked.login === undefined) return tokenReply(clients.issue(undefined, undefined), exchange);
+      const bound = bind(target, asked.login, asked.scopes);
+      // In proxy mode Layover speaks in its own name: what a client sends is not passed on (protocol R41, R123).
+      if (bound === undefined || bound.registry.login === "proxy") {
+        return tokenReply(clients.issue(undefined, undefined), exchange);
+      }
+      const credential = clients.credentialFor(bound.registry, bound.username, asked.login.password);
+      const verdict = await verdictOn(bound.registry, credential, exchange, deadlineMs);
+      exchange.notes.registry = bound.registry.key;
+      if (verdict === "rejected") {
+        throw new RegistryError("UNAUTHORIZED", "the registry refuses this user name or password", {
+          headers: [["WWW-Authenticate", `Basic realm="${bound.registry.key}"`]],
+        });
+      }
+      return tokenReply(clients.issue(bound.registry, verdict === "accepted" ? credential : undefined), exchange);
+    },
+  };
+}
+
+interface TokenRequest {
+  readonly login: Login | undefined;
+  /** Space separated, as a form has them; query parameters joined. */
+  readonly scopes: string;
+}
+
+/** GET with Basic, or the OAuth 2 form that containerd sends first (protocol R93, R98). */
+async function readTokenRequest(exchange: Exchange): Promise<TokenRequest> {
+  if (exchange.method === "POST") return readForm(exchange);
+  const [scheme, rest] = splitScheme(exchange.headers.get("authorization") ?? "");
+  const login = scheme === "basic" ? parseBasic(rest) : undefined;
+  if (scheme === "basic" && login === undefined) {
+    throw new RegistryError("UNAUTHORIZED", "the Basic credentials cannot be read", {
+      headers: [["WWW-Authenticate", 'Basic realm="layover"']],
+    });
+  }
+  return { login, scopes: new URLSearchParams(exchange.query).getAll("scope").join(" ") };
+}
+
+async function readForm(exchange: Exchange): Promise<TokenRequest> {
+  const form = new URLSearchParams(new TextDecoder().decode(await readSmall(exchange)));
+  const username = form.get("username");
+  const password = form.get("password");
+  if (form.get("grant_type") !== "password" || username === null || password === null) {
+    // No refresh tokens are given out, so none can come back; clients fall back to GET on 400.
+    throw new RegistryError("UNSUPPORTED", "expected grant_type=password with username and password", { status: 400 });
+  }
+  return { login: { username, password }, scopes: form.getAll("scope").join(" ") };
+}
+
+async function readSmall(exchange: Exchange): Promise<Uint8Array> {
+  if (exchange.body === null) return new Uint8Array();
+  try {
+    return await readBounded(exchange.body, MAX_FORM_BYTES);
+  } catch (error) {
+    throw new RegistryError("SIZE_INVALID", `expected a form of at most ${MAX_FORM_BYTES} bytes`, {
+      status: 413,
+      cause: error,
+    });
+  }
+}
+
+/** podman logs in at `host/quay.io` and asks `repository:quay.io/org/app:pull`: the dotted name says which registry it means. */
+function dottedRegistry(scopes: string, map: RegistryMap): Registry | undefined {
+  for (const { name } of parseScopes(scopes)) {
+    const first = name.split("/")[0] ?? "";
+    const named = /[.:]/.test(first) ? registryNamed(first, map) : undefined;
+    if (named !== undefined) return named;
+  }
+  return undefined;
+}
+
+function tokenReply(token: string, exchange: Exchange): Reply {
+  const body = JSON.stringify({
+    token,
+    access_token: token,
+    expires_in: TOKEN_LIFETIME_SECONDS,
+    issued_at: new Date(Date.now()).toISOString(),
+  });
+  return {
+    status: 200,
+    headers: [
+      ["Content-Type", "application/json"],
+      ["Content-Length", String(Buffer.byteLength(body))],
+      ["Cache-Control", "no-store"],
+    ],
+    body: exchange.method === "HEAD" ? null : body,
+  };
+}

@@ -1,0 +1,142 @@
+/**
+ * What an upstream's "no" or silence becomes for the client: section 9 of the protocol notes as code. Mirrors' clients go
+ * to the next registry on any error, so the status must be true: absent is 404, unreachable is never 404.
+ */
+import { type ErrorCode, type HeaderLine, RegistryError, STATUS_OF_CODE, type UpstreamError } from "../errors.ts";
+import type { Endpoint } from "../registry/endpoint.ts";
+import { parseContentRange } from "../registry/range.ts";
+import type { UpstreamResponse } from "../upstream/client.ts";
+import { readBounded } from "./body.ts";
+
+/** Error documents are small; more is not read. */
+const MAX_ERROR_BYTES = 64 * 1024;
+/** Told to clients when an upstream that is overloaded does not say how long, seconds (protocol R39). */
+const DEFAULT_RETRY_AFTER = "30";
+
+/** The error for an answer that is not a success. Consumes the body. */
+export async function errorOfAnswer(response: UpstreamResponse, endpoint: Endpoint): Promise<RegistryError> {
+  const code = codeIn(await bodyText(response));
+  switch (response.status) {
+    case 404:
+      return new RegistryError(
+        code === undefined || STATUS_OF_CODE[code] !== 404 ? absentCode(endpoint) : code,
+        absentMessage(endpoint),
+      );
+    case 400:
+      return new RegistryError(
+        code !== undefined && STATUS_OF_CODE[code] === 400 ? code : "NAME_INVALID",
+        "the registry refuses this name or digest",
+        {
+          status: 400,
+        },
+      );
+    case 405:
+    case 406:
+      // Registries without this API say so in several ways; clients understand "not found" (protocol R144).
+      return new RegistryError(absentCode(endpoint), absentMessage(endpoint), { status: 404 });
+    case 416:
+      return new RegistryError("RANGE_INVALID", "the range lies outside the content", {
+        headers: totalLine(response.headers),
+      });
+    case 429:
+      return new RegistryError("TOOMANYREQUESTS", "the registry limits its requests: try again later", {
+        headers: [["Retry-After", response.headers.get("retry-after") ?? DEFAULT_RETRY_AFTER]],
+      });
+    default:
+      return new RegistryError("UNAVAILABLE", `the registry answered with status ${response.status}`, {
+        status: response.status === 503 ? 503 : 502,
+        headers: retryAfter(response.headers.get("retry-after")),
+      });
+  }
+}
+
+/** The error for a request that brought no answer. */
+export function errorOfFailure(error: UpstreamError): RegistryError {
+  const cause = { cause: error };
+  switch (error.kind) {
+    case "timeout":
+      return new RegistryError("UNAVAILABLE", "the registry did not answer in time", { status: 503, ...cause });
+    case "token":
+      if (error.status === 429) {
+        return new RegistryError(
+          "TOOMANYREQUESTS",
+          "the registry's token server limits its requests: try again later",
+          {
+            headers: [["Retry-After", error.retryAfter ?? DEFAULT_RETRY_AFTER]],
+            ...cause,
+          },
+        );
+      }
+      return new RegistryError("UNAVAILABLE", "the registry's token server gave no token", {
+        status: 503,
+        headers: retryAfter(error.retryAfter ?? null),
+        ...cause,
+      });
+    case "connect":
+    case "tls":
+    case "refused-address":
+    case "bad-answer":
+      return new RegistryError("UNAVAILABLE", FAILURES[error.kind], { status: 502, ...cause });
+  }
+}
+
+const FAILURES = {
+  connect: "the registry cannot be reached",
+  tls: "no trusted TLS connection to the registry",
+  "refused-address": "the registry leads to an address that must not be asked",
+  "bad-answer": "the registry gave an answer that cannot be used",
+} as const;
+
+function absentCode(endpoint: Endpoint): ErrorCode {
+  switch (endpoint.kind) {
+    case "blob":
+      return "BLOB_UNKNOWN";
+    case "tags":
+      return "NAME_UNKNOWN";
+    case "upload":
+      return "BLOB_UPLOAD_UNKNOWN";
+    default:
+      return "MANIFEST_UNKNOWN";
+  }
+}
+
+function absentMessage(endpoint: Endpoint): string {
+  switch (endpoint.kind) {
+    case "blob":
+      return "blob unknown to the registry";
+    case "tags":
+      return "repository unknown to the registry";
+    case "referrers":
+      return "the registry keeps no referrers for this";
+    default:
+      return "manifest unknown to the registry";
+  }
+}
+
+async function bodyText(response: UpstreamResponse): Promise<string> {
+  if (response.body === null) return "";
+  const bytes = await readBounded(response.body, MAX_ERROR_BYTES).catch(() => undefined); // the status says enough
+  return bytes === undefined ? "" : new TextDecoder().decode(bytes);
+}
+
+/** The first error's code, if the body is a registry's JSON and the code is one we know. */
+function codeIn(text: string): ErrorCode | undefined {
+  const found = /"code"\s*:\s*"([A-Z_]{1,40})"/.exec(text)?.[1];
+  return found !== undefined && isErrorCode(found) ? found : undefined;
+}
+
+function isErrorCode(text: string): text is ErrorCode {
+  return Object.hasOwn(STATUS_OF_CODE, text);
+}
+
+/** `Content-Range: bytes *\/2048` tells the client how long the content is (protocol R266). */
+function totalLine(headers: Headers): HeaderLine[] {
+  const value = headers.get("content-range");
+  const unsatisfied = value === null ? undefined : /^bytes \*\/(\d{1,15})$/.exec(value)?.[1];
+  const total = unsatisfied ?? (value === null ? undefined : parseContentRange(value)?.total?.toString());
+  return total === undefined ? [] : [["Content-Range", `bytes */${total}`]];
+}
+
+function retryAfter(value: string | null): HeaderLine[] {
+  return value === null ? [] : [["Retry-After", value]];
+}
