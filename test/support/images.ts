@@ -117,13 +117,14 @@ export function makeArtifact(options: ArtifactOptions = {}): Image {
   const artifactType = options.artifactType ?? "application/vnd.example.artifact";
   const config = encode({});
   const blobs = options.blobs ?? [new TextEncoder().encode("artifact")];
+  const { platform: _, ...subject } = options.subject ? descriptorOf(options.subject) : {};
   const manifest = {
     schemaVersion: 2,
     mediaType: MEDIA_TYPES.ociManifest,
     artifactType,
     config: describe(config, MEDIA_TYPES.ociEmpty),
     layers: blobs.map((bytes) => describe(bytes, "application/octet-stream")),
-    ...(options.subject && { subject: descriptorOf(options.subject) }),
+    ...(options.subject && { subject }),
     ...(options.annotations && { annotations: options.annotations }),
   };
   const content = new Map([config, ...blobs].map((blob) => [digestOf(blob), blob]));

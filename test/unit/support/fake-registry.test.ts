@@ -1,5 +1,6 @@
 /** The fake must lie exactly as told: a fault that does nothing would make every test that uses it pass for nothing. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { gunzipSync } from "node:zlib";
 import { createFakeRegistry, type FakeRegistry } from "../../support/fake-registry.ts";
 import { bigHeaders, NOISY_HEADERS } from "../../support/fake-faults.ts";
 import { digestOf, makeArtifact, makeImage } from "../../support/images.ts";
@@ -136,7 +137,7 @@ describe("createFakeRegistry() authenticates", () => {
     expect((await get("/v2/private/app/manifests/latest", { headers: basic })).status).toBe(200);
   });
 
-  test("[R113, R111, R139, R116, R114] with the quirks of real registries", async () => {
+  test("with the quirks of real registries", async () => {
     registry.auth = "bearer";
     const challengeOf = async (path: string, headers: Record<string, string> = {}) =>
       (await get(path, { headers })).headers.get("www-authenticate");
@@ -256,7 +257,7 @@ describe("createFakeRegistry() spoils answers", () => {
     registry.faults.blob = { gzip: true };
     const gzipped = await get(path);
     expect(gzipped.headers.get("content-encoding")).toBe("gzip");
-    expect(digestOf(Bun.gunzipSync(await gzipped.bytes()))).toBe(layer);
+    expect(digestOf(gunzipSync(await bytesOf(gzipped)))).toBe(layer);
     registry.faults.blob = { contentLength: false };
     expect((await get(path, { method: "HEAD" })).headers.get("content-length")).toBeNull();
     registry.faults.blob = { ignoreRange: true };
