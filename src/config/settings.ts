@@ -2,7 +2,9 @@
  * What the program runs with: plain data, parsed and checked by `config/load`, with every unit in its name.
  * `server.ts` hands each part to the module that needs it; nothing below level 4 imports this file.
  */
+import type { Log, LogOptions } from "../log.ts";
 import type { RegistryMap } from "../registry/registry.ts";
+import type { OutgoingProxies } from "../upstream/proxy.ts";
 
 /** `:5000`, `127.0.0.1:5000`, `[::1]:5000`. */
 export interface TcpAddress {
@@ -36,31 +38,20 @@ export interface HostSettings {
   readonly strict: boolean;
   /** Origin, no slash at the end: `"https://registry.example:8443"`. */
   readonly publicUrl: string | undefined;
-  /** `"http"` when realms must be http whatever the connection says (old `MODE=debug`). */
-  readonly realmScheme: "http" | undefined;
+  /** URLs we hand out are http whatever the connection says (old `MODE=debug`). */
+  readonly forceHttp: boolean;
   /** `GET /` of others than browsers leads to `/v2/` (compat C2: `CUSTOM_DOMAIN` or `MODE` is set). */
   readonly rootLeadsToApi: boolean;
 }
 
-/** Proxies towards upstreams. A registry's own `proxy` wins over these. Schemes: http, https, socks5, socks5h. */
-export interface OutgoingProxy {
-  /** For upstreams with http URLs. */
-  readonly http: string | undefined;
-  /** For upstreams with https URLs. */
-  readonly https: string | undefined;
-  /** Entries of `no_proxy`: `"*"`, `"example.com"`, `".example.com"`, `"10.0.0.0/8"`, `"host:port"`; lower case. */
-  readonly noProxy: readonly string[];
-}
-
 export interface UpstreamSettings {
-  readonly proxy: OutgoingProxy;
+  /** A registry's own `proxy` wins over these. */
+  readonly proxies: OutgoingProxies;
   readonly connectTimeoutMs: number;
   readonly headerTimeoutMs: number;
   readonly idleTimeoutMs: number;
-  /** False accepts any certificate of any upstream (old `VERIFY_SSL=false`). */
-  readonly verifyTls: boolean;
-  /** `"ipv4"` leaves IPv6 addresses of upstreams out (old `DISABLE_IPV6`). */
-  readonly addressFamily: "any" | "ipv4";
+  /** 4 leaves IPv6 addresses of upstreams out (old `DISABLE_IPV6`), 0 takes both. */
+  readonly family: 0 | 4;
 }
 
 /** How long we wait for clients. */
@@ -89,10 +80,9 @@ export interface MapSettings {
   readonly defaultRegistry: string | undefined;
   /** Credential of the Docker Hub registry (old `DOCKER_HUB_USERNAME` and `DOCKER_HUB_PASSWORD`). */
   readonly dockerHub: { readonly username: string; readonly password: string } | undefined;
+  /** False accepts any certificate of any upstream (old `VERIFY_SSL=false`). */
+  readonly verifyTls: boolean;
 }
-
-export type LogLevel = "trace" | "debug" | "info" | "warn" | "error" | "fatal" | "silent";
-export type LogFormat = "json" | "pretty";
 
 export interface Settings {
   readonly listen: readonly [ListenAddress, ...ListenAddress[]];
@@ -113,15 +103,7 @@ export interface Settings {
   readonly stateDir: string;
   /** How long the first SIGTERM waits for running transfers. */
   readonly drainTimeoutMs: number;
-  readonly log: { readonly level: LogLevel; readonly format: LogFormat };
-}
-
-/** What a command needs of a logger; a pino logger is one. */
-export interface OperatorLog {
-  debug(facts: object, message: string): void;
-  info(facts: object, message: string): void;
-  warn(facts: object, message: string): void;
-  error(facts: object, message: string): void;
+  readonly log: LogOptions;
 }
 
 /** The map in force, kept up to date by `config/map-source`. */
@@ -144,7 +126,7 @@ export interface BuildInfo {
 }
 
 export interface ServerDependencies {
-  readonly log: OperatorLog;
+  readonly log: Log;
   /** Loaded already; closed by the caller after the server. */
   readonly maps: MapSource;
   readonly build: BuildInfo;

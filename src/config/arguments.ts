@@ -1,0 +1,91 @@
+/**
+ * The command line taken apart by `node:util` parseArgs: a command, its operands, and flags with their texts. Long flags
+ * take one or two dashes, `=` or a space; switches take `--x`, `--no-x` and `--x=false`. Meaning comes later, in `load`.
+ */
+import { parseArgs } from "node:util";
+import { OPTIONS, OPTION_NAMES, optionOfFlag, type OptionName } from "./options.ts";
+import { suggestion, type Problem } from "./problem.ts";
+
+export interface CommandLine {
+  /** The first word that is not a flag: `"serve"`, or undefined. */
+  readonly command: string | undefined;
+  /** The words behind it. */
+  readonly operands: readonly string[];
+  /** `-help`, `--help` or `-h` was given; `-version` or `--version`. */
+  readonly wants: "help" | "version" | undefined;
+  readonly flags: ReadonlyMap<OptionName, string>;
+  /** Flags that are not known or lack a value. */
+  readonly problems: readonly Problem[];
+}
+
+/** Takes the arguments behind the program's name apart. Never throws: what is wrong becomes a problem. */
+export function readCommandLine(argv: readonly string[]): CommandLine {
+  const words: string[] = [];
+  const flags = new Map<OptionName, string>();
+  const problems: Problem[] = [];
+  let wants: CommandLine["wants"];
+  for (const token of tokensOf(argv)) {
+    if (token.kind === "positional") words.push(token.value);
+    if (token.kind !== "option") continue;
+    if (token.name === "help" || token.name === "h") wants = "help";
+    else if (token.name === "version") wants ??= "version";
+    else readFlag(token, { flags, problems });
+  }
+  return { command: words[0], operands: words.slice(1), wants, flags, problems };
+}
+
+interface FlagToken {
+  readonly name: string;
+  readonly rawName: string;
+  readonly value?: string | undefined;
+  readonly inlineValue?: boolean | undefined;
+}
+
+interface Found {
+  readonly flags: Map<OptionName, string>;
+  readonly problems: Problem[];
+}
+
+function readFlag(token: FlagToken, { flags, problems }: Found): void {
+  const from = `flag ${token.rawName}`;
+  const positive = token.name.startsWith("no-") ? optionOfFlag(token.name.slice(3)) : undefined;
+  const name = optionOfFlag(token.name) ?? positive;
+  if (name === undefined || (positive !== undefined && !isSwitch(positive))) {
+    const known = [...OPTION_NAMES.map((option) => `--${OPTIONS[option].flag}`), "--help", "--version"];
+    problems.push({ from, what: `unknown flag${suggestion(`--${token.name}`, known)}` });
+    return;
+  }
+  if (isSwitch(name)) {
+    if (positive === undefined) flags.set(name, token.value ?? "true");
+    else if (token.value === undefined) flags.set(name, "false");
+    else problems.push({ from, what: `expected no value; write --${OPTIONS[name].flag}=${token.value}` });
+    return;
+  }
+  const isNextFlag = token.inlineValue === false && token.value?.startsWith("-") === true;
+  if (token.value === undefined || token.value === "" || isNextFlag) {
+    problems.push({ from, what: `expected a value: --${OPTIONS[name].flag}=${OPTIONS[name].kind.placeholder}` });
+    return;
+  }
+  const earlier = OPTIONS[name].kind.isList ? flags.get(name) : undefined;
+  flags.set(name, earlier === undefined ? token.value : `${earlier},${token.value}`);
+}
+
+function isSwitch(name: OptionName): boolean {
+  return OPTIONS[name].kind.placeholder === "";
+}
+
+function tokensOf(argv: readonly string[]) {
+  const options = Object.fromEntries(
+    OPTION_NAMES.map((name) => [
+      OPTIONS[name].flag,
+      { type: isSwitch(name) ? ("boolean" as const) : ("string" as const) },
+    ]),
+  );
+  return parseArgs({ args: withTwoDashes(argv), options, strict: false, tokens: true, allowPositionals: true }).tokens;
+}
+
+/** `-listen=:80` → `--listen=:80`, as users of Go programs write it (compat C31). A single letter stays a short flag. */
+function withTwoDashes(argv: readonly string[]): string[] {
+  const end = argv.indexOf("--");
+  return argv.map((word, i) => (/^-[a-z][a-z-]/i.test(word) && (end < 0 || i < end) ? `-${word}` : word));
+}

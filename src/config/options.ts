@@ -1,0 +1,222 @@
+/**
+ * The one table of options: what the command line, the environment and the configuration file know, with defaults and
+ * help. Help text, docs/configuration.md and docs/config.schema.json are made from it; an option that is not here does
+ * not exist, and one that is here has an effect.
+ */
+import {
+  ADDRESS,
+  DOMAIN,
+  FILE,
+  FOLDER,
+  LISTEN,
+  MAP_LOCATION,
+  ORIGIN,
+  PEER_RANGES,
+  PROXY,
+  REGISTRY_NAME,
+  SWITCH,
+  oneOf,
+  time,
+  type Kind,
+} from "./kinds.ts";
+
+export const GROUPS = ["Listening", "Registries", "Host names", "TLS", "Upstreams", "Running", "Log"] as const;
+
+export interface OptionText {
+  readonly group: (typeof GROUPS)[number];
+  /** The flag without dashes; the file's key and the variable's name follow from it. */
+  readonly flag: string;
+  /** Inherited variables, read by `config/compat`. */
+  readonly inherited?: readonly string[];
+  /** Written as a user would; undefined when there is none or the machine decides it. */
+  readonly default?: string;
+  /** Said in place of a default that is not a plain value. */
+  readonly defaultText?: string;
+  /** False for what cannot stand in the configuration file. */
+  readonly inFile?: false;
+  /** One or two sentences. */
+  readonly help: string;
+}
+
+export interface Option<T> extends OptionText {
+  readonly kind: Kind<T>;
+}
+
+export const OPTIONS = {
+  listen: option(LISTEN, {
+    group: "Listening",
+    flag: "listen",
+    inherited: ["DOCXY_HTTPS_PORT", "DOCXY_HTTP_PORT"],
+    default: ":5000",
+    help: "Address to listen on: :5000 (every address, IPv4 and IPv6), 127.0.0.1:5000, [::1]:5000 or unix:/run/layover.sock. May be repeated.",
+  }),
+  httpRedirect: option(ADDRESS, {
+    group: "Listening",
+    flag: "http-redirect",
+    inherited: ["DOCXY_HTTP_PORT"],
+    help: "Address, such as :80, that redirects to https and serves ACME challenges.",
+  }),
+  acmeWebroot: option(FOLDER, {
+    group: "Listening",
+    flag: "acme-webroot",
+    help: "Folder whose .well-known/acme-challenge/ is served on the redirect address.",
+  }),
+  trustedProxies: option(PEER_RANGES, {
+    group: "Listening",
+    flag: "trusted-proxies",
+    inherited: ["DOCXY_BEHIND_PROXY"],
+    defaultText: "none",
+    help: "Address ranges, and unix for our own sockets, whose Forwarded and X-Forwarded-* headers are believed. May be repeated.",
+  }),
+  config: option(FILE, {
+    group: "Registries",
+    flag: "config",
+    inFile: false,
+    help: "Configuration file: YAML, TOML, JSON or JSONC, with the names of the flags in camelCase.",
+  }),
+  registryMap: option(MAP_LOCATION, {
+    group: "Registries",
+    flag: "registry-map",
+    defaultText: "built in",
+    help: "File or https URL of registrymap.json. Read again when it changes and on SIGHUP.",
+  }),
+  registryMapRefresh: option(time(1000), {
+    group: "Registries",
+    flag: "registry-map-refresh",
+    default: "10m",
+    help: "How often a registry map from a URL is asked again.",
+  }),
+  defaultRegistry: option(REGISTRY_NAME, {
+    group: "Registries",
+    flag: "default-registry",
+    inherited: ["TARGET_UPSTREAM"],
+    defaultText: "default of the map",
+    help: "Key or URL of the registry that is meant when a request names none. Wins over the map.",
+  }),
+  sharePrivate: option(SWITCH, {
+    group: "Registries",
+    flag: "share-private",
+    default: "false",
+    help: "Let everybody pull what configured credentials may read, private repositories too.",
+  }),
+  domainSuffix: option(DOMAIN, {
+    group: "Host names",
+    flag: "domain-suffix",
+    inherited: ["CUSTOM_DOMAIN"],
+    help: "Domain under which <key>.<domain> is that registry and the domain itself the default registry.",
+  }),
+  strictHosts: option(SWITCH, {
+    group: "Host names",
+    flag: "strict-hosts",
+    inherited: ["MODE"],
+    default: "false",
+    help: "Answer 404 with the list of routes to hosts outside the domain suffix.",
+  }),
+  publicUrl: option(ORIGIN, {
+    group: "Host names",
+    flag: "public-url",
+    defaultText: "from the request",
+    help: "How clients reach us: scheme, host and port of every URL we hand out.",
+  }),
+  tlsCert: option(FILE, {
+    group: "TLS",
+    flag: "tls-cert",
+    inherited: ["CERT_PATH", "DOCXY_CERT_PATH"],
+    help: "PEM file with our certificate and its chain. A replaced file is picked up without a restart.",
+  }),
+  tlsKey: option(FILE, {
+    group: "TLS",
+    flag: "tls-key",
+    inherited: ["KEY_PATH", "DOCXY_KEY_PATH"],
+    help: "PEM file with its key: RSA, EC or Ed25519; PKCS#1, SEC1 or PKCS#8.",
+  }),
+  tlsKeyPassphraseFile: option(FILE, {
+    group: "TLS",
+    flag: "tls-key-passphrase-file",
+    help: "File with the passphrase of an encrypted key.",
+  }),
+  upstreamProxy: option(PROXY, {
+    group: "Upstreams",
+    flag: "upstream-proxy",
+    inherited: ["http_proxy", "https_proxy", "all_proxy", "no_proxy"],
+    help: "Proxy towards registries: http, https, socks5 or socks5h. A registry's own proxy in the map wins; hosts in no_proxy are asked directly.",
+  }),
+  connectTimeout: option(time(1), {
+    group: "Upstreams",
+    flag: "connect-timeout",
+    inherited: ["PROXY_CONNECT_TIMEOUT", "PROXY_CONNECT_CONNECT_TIMEOUT"],
+    default: "5s",
+    help: "How long a connection to an upstream may take.",
+  }),
+  headerTimeout: option(time(1), {
+    group: "Upstreams",
+    flag: "header-timeout",
+    default: "15s",
+    help: "How long an upstream may take until its answer begins.",
+  }),
+  idleTimeout: option(time(1), {
+    group: "Upstreams",
+    flag: "idle-timeout",
+    inherited: ["PROXY_READ_TIMEOUT", "PROXY_SEND_TIMEOUT", "PROXY_CONNECT_READ_TIMEOUT", "PROXY_CONNECT_SEND_TIMEOUT"],
+    default: "60s",
+    help: "How long an upstream may be silent in the middle of a body.",
+  }),
+  stateDir: option(FOLDER, {
+    group: "Running",
+    flag: "state-dir",
+    defaultText: "$STATE_DIRECTORY, $XDG_STATE_HOME/layover or ~/.local/state/layover",
+    help: "Folder for the key that seals tokens and for our name towards other proxies.",
+  }),
+  drainTimeout: option(time(0), {
+    group: "Running",
+    flag: "drain-timeout",
+    default: "30s",
+    help: "How long SIGTERM waits for running transfers.",
+  }),
+  logLevel: option(oneOf(["trace", "debug", "info", "warn", "error"]), {
+    group: "Log",
+    flag: "log-level",
+    inherited: ["LOG_LEVEL", "DEBUG", "DEBUG_HUB", "DEBUG_NGINX"],
+    default: "info",
+    help: "How much is logged. debug shows the heads of requests and answers, without secrets.",
+  }),
+  logFormat: option(oneOf(["json", "pretty"]), {
+    group: "Log",
+    flag: "log-format",
+    defaultText: "json; pretty on a terminal",
+    help: "One JSON object a line, or lines for people.",
+  }),
+} as const;
+
+/** The key of an option in the table and in the configuration file: `"listen"`, `"registryMap"`. */
+export type OptionName = keyof typeof OPTIONS;
+
+export const OPTION_NAMES: readonly OptionName[] = Object.keys(OPTIONS).filter(isOptionName);
+
+export function isOptionName(name: string): name is OptionName {
+  return Object.hasOwn(OPTIONS, name);
+}
+
+/** `"registryMap"` → `"LAYOVER_REGISTRY_MAP"`. */
+export function variableOf(name: OptionName): string {
+  return `LAYOVER_${OPTIONS[name].flag.toUpperCase().replaceAll("-", "_")}`;
+}
+
+/** The option of a flag (without dashes) or of one of our own variables. */
+export function optionOfFlag(flag: string): OptionName | undefined {
+  return OPTION_NAMES.find((name) => OPTIONS[name].flag === flag);
+}
+
+export function optionOfVariable(variable: string): OptionName | undefined {
+  return OPTION_NAMES.find((name) => variableOf(name) === variable);
+}
+
+/** Whether the option may stand in a configuration file. */
+export function isInFile(name: OptionName): boolean {
+  const text: OptionText = OPTIONS[name];
+  return text.inFile !== false;
+}
+
+function option<T>(kind: Kind<T>, text: OptionText): Option<T> {
+  return { kind, ...text };
+}
