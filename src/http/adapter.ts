@@ -1,0 +1,315 @@
+/**
+ * node's HTTP server on one side, `Exchange → Reply` on the other. A request is checked once (`registry/raw-request`),
+ * answered, written (`reply-writer`), and reported once when its answer ended or broke. Connections come from a server
+ * that listens itself (twice the rate for small answers) or from the front, sniffed and decrypted, by `accept`.
+ */
+import http from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Socket } from "node:net";
+import type { Duplex } from "node:stream";
+import { RegistryError } from "../errors.ts";
+import type { HeaderLine } from "../errors.ts";
+import type { Exchange, Reply } from "../proxy/exchange.ts";
+import { peerAddress } from "../registry/peer.ts";
+import { rawAnswer } from "../registry/raw-answer.ts";
+import { checkRawRequest, KNOWN_METHODS } from "../registry/raw-request.ts";
+import type { CheckedRequest } from "../registry/raw-request.ts";
+import { createConnections } from "./connections.ts";
+import type { Connection, ConnectionFacts } from "./connections.ts";
+import { errorReply } from "./reply.ts";
+import { writeReply } from "./reply-writer.ts";
+import type { Breakage } from "./reply-writer.ts";
+import { createRequestBody } from "./request-body.ts";
+import type { RequestBody } from "./request-body.ts";
+
+export interface HttpServerOptions {
+  /** From the connection, or the first byte after an answer, to the complete head of a request. */
+  readonly headersTimeoutMs: number;
+  /** How long a connection may wait for its next request. */
+  readonly keepAliveTimeoutMs: number;
+  /** Longest request head that is accepted; 65536. */
+  readonly maxHeaderBytes: number;
+  /** A client that takes no byte of an answer for this long is cut. There is no total timeout. */
+  readonly idleTimeoutMs: number;
+  /** A client that sends no byte of a body that is being read for this long is cut. */
+  readonly bodyTimeoutMs: number;
+}
+
+/** How a request ended. */
+export interface Outcome {
+  readonly status: number;
+  /** Body bytes handed to the socket. */
+  readonly bytesSent: number;
+  readonly durationMs: number;
+  /** True when the operating system took the whole answer. */
+  readonly complete: boolean;
+  /** Why not; undefined when complete. */
+  readonly broken?: Breakage;
+  /** What the answer or its body failed with, for the log. */
+  readonly cause?: unknown;
+}
+
+/** A request that never became an Exchange. */
+export interface Refusal {
+  readonly status: number;
+  /** Fixed text: never holds anything of the request. */
+  readonly reason: string;
+  readonly peer: string;
+}
+
+export interface HttpServerDependencies {
+  /** Should not reject; when it does, the client gets a 500 without the reason. */
+  answer(exchange: Exchange): Promise<Reply>;
+  /** Called once per Exchange, when its answer ended or broke. */
+  finished(exchange: Exchange, outcome: Outcome): void;
+  refused(refusal: Refusal): void;
+  /** 16 hex digits. */
+  newId(): string;
+}
+
+export interface HttpServer {
+  /** A new server over the same answers, not yet listening: node's servers listen once, so each address takes one. */
+  newNodeServer(): http.Server;
+  /** Takes a connection that was sniffed or decrypted; the socket is closed here from then on. */
+  accept(socket: Socket, facts: ConnectionFacts): void;
+  /** Closes idle connections, lets running answers end, then destroys what is left after `timeoutMs`. Once. */
+  drain(timeoutMs: number): Promise<void>;
+  /** Requests that are being answered. */
+  readonly openRequests: number;
+}
+
+/** How often node looks at its two timeouts on sockets that it accepted itself. */
+const CHECKING_INTERVAL_MS = 1_000;
+/** The paths a port that speaks https answers to plain HTTP from elsewhere. */
+const HEALTH_PATHS: ReadonlySet<string> = new Set(["/healthz", "/health"]);
+const METHODS_WITH_BODY: ReadonlySet<string> = new Set(["POST", "PUT", "PATCH"]);
+
+export function createHttpServer(options: HttpServerOptions, dependencies: HttpServerDependencies): HttpServer {
+  const connections = createConnections(options);
+  const fed = newServer();
+  let openRequests = 0;
+  let draining = false;
+
+  function newServer(): http.Server {
+    const server = http.createServer({
+      maxHeaderSize: options.maxHeaderBytes,
+      headersTimeout: options.headersTimeoutMs,
+      keepAliveTimeout: options.keepAliveTimeoutMs,
+      // Uploads take as long as they take; a stalled one ends by the idle timeout.
+      requestTimeout: 0,
+      connectionsCheckingInterval: Math.min(options.headersTimeoutMs, CHECKING_INTERVAL_MS),
+      // Refused in `registry/raw-request`, with a body that clients can read.
+      requireHostHeader: false,
+    });
+    server.on("request", (request, response) => void handle(request, response, "none"));
+    // Whoever reads the body sends 100 Continue: an answer may come first (protocol R81).
+    server.on("checkContinue", (request, response) => void handle(request, response, "100-continue"));
+    server.on("connect", (_request, socket) => refuseRaw(socket, METHOD_REFUSED));
+    server.on("clientError", (error, socket) => refuseMalformed(error, socket));
+    return server;
+  }
+
+  function newNodeServer(): http.Server {
+    const server = newServer();
+    server.on("connection", (socket) => {
+      const peer = typeof server.address() === "string" ? "unix" : peerAddress(socket.remoteAddress);
+      if (draining) socket.destroy();
+      else connections.add(socket, { secure: false, peer }, "direct");
+    });
+    return server;
+  }
+
+  function accept(socket: Socket, facts: ConnectionFacts): void {
+    if (draining) return void socket.destroy();
+    connections.add(socket, facts, "fed");
+    fed.emit("connection", socket);
+  }
+
+  async function handle(request: IncomingMessage, response: ServerResponse, expects: Expectation): Promise<void> {
+    const connection = connections.of(request.socket);
+    // Closed between the parser and here: there is nobody to answer, and no address to answer for.
+    if (connection === undefined) return void request.socket.destroy();
+    connections.requestStarted(connection);
+    openRequests += 1;
+    try {
+      const checked = checkOn(connection, request);
+      if (checked.kind === "refused") await refuse(connection, request, response, checked.error);
+      else await serve(connection, { request, response, expects, checked });
+    } finally {
+      openRequests -= 1;
+      connections.requestEnded(connection);
+      if (draining && connection.open === 0 && !connection.ending) connections.end(connection);
+    }
+  }
+
+  async function serve(connection: Connection, incoming: Incoming): Promise<void> {
+    const { request, response } = incoming;
+    const body = createRequestBody(request, response, {
+      awaitsContinue: incoming.expects === "100-continue",
+      idleTimeoutMs: options.bodyTimeoutMs,
+    });
+    const exchange = exchangeOf(connection.facts, incoming, body.stream, dependencies.newId());
+    let outcome: Omit<Outcome, "durationMs"> = { status: 500, bytesSent: 0, complete: false };
+    try {
+      const { reply, cause } = await replyTo(exchange);
+      outcome = { ...(await write(exchange, response, reply, body)), ...(cause === undefined ? {} : { cause }) };
+    } finally {
+      if (outcome.complete) body.dropRest();
+      dependencies.finished(exchange, { ...outcome, durationMs: performance.now() - exchange.receivedAtMs });
+    }
+  }
+
+  async function replyTo(exchange: Exchange): Promise<{ reply: Reply; cause?: unknown }> {
+    try {
+      return { reply: await dependencies.answer(exchange) };
+    } catch (cause) {
+      // A defect in an answer: the client learns that it is ours, the log learns the rest.
+      return { reply: internalError(), cause };
+    }
+  }
+
+  async function write(
+    exchange: Exchange,
+    response: ServerResponse,
+    reply: Reply,
+    body: RequestBody,
+  ): Promise<Omit<Outcome, "durationMs">> {
+    const last = draining || body.endsConnection();
+    const writing = {
+      method: exchange.method,
+      extraLines: answerLines(exchange.id, last ? "last" : "more"),
+      idleTimeoutMs: options.idleTimeoutMs,
+      ...(last ? { beforeEnd: body.linger } : {}),
+    };
+    try {
+      const written = await writeReply(response, reply, writing);
+      return { status: reply.status, complete: written.broken === undefined, ...written };
+    } catch (cause) {
+      // Only lines that cannot be sent get here, before anything was written.
+      const written = await writeReply(response, internalError(), writing);
+      return { status: 500, complete: written.broken === undefined, cause, ...written };
+    }
+  }
+
+  async function refuse(
+    connection: Connection,
+    request: IncomingMessage,
+    response: ServerResponse,
+    error: RegistryError,
+  ): Promise<void> {
+    dependencies.refused({ status: error.status, reason: error.message, peer: connection.facts.peer });
+    await writeReply(response, errorReply(error), {
+      method: request.method ?? "GET",
+      extraLines: answerLines(dependencies.newId(), "last"),
+      idleTimeoutMs: options.idleTimeoutMs,
+    });
+  }
+
+  function refuseMalformed(error: NodeJS.ErrnoException, socket: Duplex): void {
+    const refusal = MALFORMED[error.code ?? ""] ?? (error.code?.startsWith("HPE_") === true ? UNREADABLE : undefined);
+    // A reset or a broken pipe: nobody is there to read an answer.
+    if (refusal === undefined) socket.destroy();
+    else refuseRaw(socket, refusal);
+  }
+
+  function refuseRaw(socket: Duplex, error: RegistryError): void {
+    const connection = connections.of(socket);
+    if (connection === undefined || !socket.writable) return void socket.destroy();
+    // Never into the middle of an answer; the one that ends is left to end.
+    const mayAnswer = connection.open === 0 && !connection.ending;
+    if (mayAnswer) {
+      dependencies.refused({ status: error.status, reason: error.message, peer: connection.facts.peer });
+      socket.write(rawAnswer(error));
+    }
+    connections.end(connection);
+  }
+
+  async function drain(timeoutMs: number): Promise<void> {
+    draining = true;
+    connections.closeIdle();
+    await Promise.race([connections.empty(), Bun.sleep(timeoutMs)]);
+    connections.destroyAll();
+  }
+
+  return {
+    newNodeServer,
+    accept,
+    drain,
+    get openRequests() {
+      return openRequests;
+    },
+  };
+}
+
+type Expectation = "none" | "100-continue";
+type Passed = Extract<CheckedRequest, { kind: "ok" }>;
+
+interface Incoming {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly expects: Expectation;
+  readonly checked: Passed;
+}
+
+const METHOD_REFUSED = new RegistryError("UNSUPPORTED", "the method is not supported", {
+  headers: [["Allow", KNOWN_METHODS.join(", ")]],
+});
+const UNREADABLE = new RegistryError("UNKNOWN", "the request is not well-formed HTTP/1.1", { status: 400 });
+/** What node's parser reports besides faults of syntax (`HPE_…`). */
+const MALFORMED: Readonly<Record<string, RegistryError>> = {
+  HPE_HEADER_OVERFLOW: new RegistryError("UNKNOWN", "the request head is too large", { status: 431 }),
+  ERR_HTTP_REQUEST_TIMEOUT: new RegistryError("UNKNOWN", "the request head took too long", { status: 408 }),
+};
+const HTTPS_ONLY = new RegistryError("UNSUPPORTED", "this port speaks https; use https://", { status: 400 });
+
+function checkOn({ facts }: Connection, request: IncomingMessage): CheckedRequest {
+  const { method = "", url = "", httpVersion, rawHeaders } = request;
+  const checked = checkRawRequest({ method, url, httpVersion, rawHeaders });
+  if (checked.kind === "ok" && facts.httpsOnly === true && !HEALTH_PATHS.has(checked.path)) {
+    return { kind: "refused", error: HTTPS_ONLY };
+  }
+  return checked;
+}
+
+function exchangeOf(
+  { secure, peer }: ConnectionFacts,
+  { request, response, checked }: Incoming,
+  body: ReadableStream<Uint8Array> | null,
+  id: string,
+): Exchange {
+  const controller = new AbortController();
+  response.once("close", () => {
+    if (!response.writableFinished) controller.abort(new DOMException("the client left", "AbortError"));
+  });
+  const { method, path, query, host } = checked;
+  return {
+    id,
+    method,
+    path,
+    query,
+    host,
+    headers: joinLines(request.rawHeaders),
+    peer,
+    secure,
+    signal: controller.signal,
+    receivedAtMs: performance.now(),
+    body: METHODS_WITH_BODY.has(method) ? body : null,
+    notes: {},
+  };
+}
+
+function joinLines(rawHeaders: readonly string[]): Headers {
+  const headers = new Headers();
+  for (let i = 0; i + 1 < rawHeaders.length; i += 2) headers.append(rawHeaders[i] ?? "", rawHeaders[i + 1] ?? "");
+  return headers;
+}
+
+function answerLines(id: string, position: "more" | "last"): HeaderLine[] {
+  const lines: HeaderLine[] = [["X-Request-Id", id]];
+  if (position === "last") lines.push(["Connection", "close"]);
+  return lines;
+}
+
+function internalError(): Reply {
+  return errorReply(new RegistryError("UNKNOWN", "internal error"));
+}
