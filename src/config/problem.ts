@@ -37,7 +37,7 @@ export function nearestName(name: string, candidates: Iterable<string>): string 
     const changes = distance(name.toLowerCase(), candidate.toLowerCase());
     if (changes < smallest) [nearest, smallest] = [candidate, changes];
   }
-  return nearest !== undefined && smallest <= Math.max(2, Math.floor(name.length / 2)) ? nearest : undefined;
+  return nearest !== undefined && smallest <= Math.max(1, Math.floor(name.length / 2)) ? nearest : undefined;
 }
 
 /** `"; did you mean --listen?"`, or nothing. */

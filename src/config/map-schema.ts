@@ -1,0 +1,164 @@
+/**
+ * The shape of one entry of registrymap.json, checked by zod; each finding becomes a Problem with its path. What entries
+ * mean to each other is `registrymap`'s to judge.
+ */
+import { z } from "zod";
+import { parseHost } from "../registry/host.ts";
+import { isPattern } from "../registry/pattern.ts";
+import { parseProxyUrl } from "./kinds.ts";
+import { suggestion, type Problem } from "./problem.ts";
+import { parseUpstream } from "./upstream-url.ts";
+import { parseCidr, parseTime, quoted } from "./units.ts";
+
+/** More upstreams than this could not all be asked within the budget of one request. */
+const MAX_UPSTREAMS = 16;
+/** Tags are at most 128 characters; a longer pattern is no pattern of one. */
+const MAX_TAG_PATTERN = 200;
+
+const UPSTREAM = textBy(parseUpstream);
+const HOST = textBy(parseHostName);
+const PATTERNS = z.array(textBy(parsePattern)).default([]);
+const FILE = z.string().min(1);
+const TAG_RULE = z.strictObject({ match: textBy(parseTagPattern), ttl: textBy(parseTime) });
+const CREDENTIAL = z
+  .strictObject({
+    repositories: PATTERNS,
+    username: textBy(parseUsername),
+    password: z.string().min(1).optional(),
+    passwordFile: FILE.optional(),
+    upstream: UPSTREAM.optional(),
+  })
+  .refine(({ password, passwordFile }) => (password === undefined) !== (passwordFile === undefined), {
+    error: "expected either password or passwordFile",
+  });
+const TLS = z
+  .strictObject({
+    caFile: FILE.optional(),
+    certFile: FILE.optional(),
+    keyFile: FILE.optional(),
+    insecureSkipVerify: z.boolean().default(false),
+  })
+  .refine(({ certFile, keyFile }) => (certFile === undefined) === (keyFile === undefined), {
+    error: "expected certFile and keyFile together",
+  });
+const ENTRY = z.strictObject({
+  upstreams: z.array(UPSTREAM).min(1).max(MAX_UPSTREAMS),
+  hosts: z.array(HOST).optional(),
+  login: z.enum(["relay", "proxy"]).optional(),
+  credentials: z.array(CREDENTIAL).default([]),
+  tags: z.array(TAG_RULE).default([]),
+  allow: PATTERNS,
+  deny: PATTERNS,
+  push: z.literal(false, { error: "expected false: this version does not pass writes through" }).optional(),
+  proxy: z.union([z.literal(false), textBy(parseProxyUrl)], { error: "expected a proxy's URL or false" }).optional(),
+  trustedRealms: z.array(HOST).default([]),
+  tls: TLS.optional(),
+  allowAddresses: z.array(textBy(parseCidr)).default([]),
+});
+
+/** One entry, checked; files are not read yet. */
+export type MapEntry = z.output<typeof ENTRY>;
+
+const FIELDS_BY_PARENT: Readonly<Record<string, readonly string[]>> = {
+  credentials: Object.keys(CREDENTIAL.shape),
+  tags: Object.keys(TAG_RULE.shape),
+  tls: Object.keys(TLS.shape),
+};
+/** What a map from a URL may hold (product section 3): whoever serves it must not choose files, secrets or policies. */
+const FIELDS_FROM_URL = ["upstreams", "hosts", "tags", "allow", "deny"];
+
+export interface EntryReading {
+  readonly source: "file" | "url" | "built in";
+  /** `"registrymap.json: ghcr"`. */
+  readonly from: string;
+}
+
+/** Checks one entry; a text is the short form, its only upstream. Undefined when something is wrong, told in `problems`. */
+export function readEntry(value: unknown, { source, from }: EntryReading, problems: Problem[]): MapEntry | undefined {
+  const long = typeof value === "string" ? { upstreams: [value] } : value;
+  const refused =
+    source === "url" && isObject(long) ? Object.keys(long).filter((field) => !mayStandInUrlMap(field)) : [];
+  for (const field of refused) {
+    const what = `not allowed in a map from a URL, which may hold only ${FIELDS_FROM_URL.join(", ")}`;
+    problems.push({ from: `${from}.${field}`, what });
+  }
+  const result = ENTRY.safeParse(long);
+  if (!result.success) {
+    const place = { from, isShort: typeof value === "string" };
+    problems.push(...result.error.issues.flatMap((issue) => problemsOf(issue, place)));
+  }
+  return refused.length === 0 ? result.data : undefined;
+}
+
+function mayStandInUrlMap(field: string): boolean {
+  return FIELDS_FROM_URL.includes(field) || !Object.hasOwn(ENTRY.shape, field);
+}
+
+interface Place {
+  readonly from: string;
+  /** The entry is one text: its path means nothing to its writer. */
+  readonly isShort: boolean;
+}
+
+function problemsOf(issue: z.core.$ZodIssue, { from, isShort }: Place): Problem[] {
+  const path = isShort
+    ? ""
+    : issue.path.map((part) => (typeof part === "number" ? `[${part}]` : `.${String(part)}`)).join("");
+  if (issue.code !== "unrecognized_keys") {
+    return [{ from: `${from}${path}`, what: issue.message.replace(/^Invalid (input|option): /, "") }];
+  }
+  const parent = issue.path.findLast((part) => typeof part === "string");
+  const known = FIELDS_BY_PARENT[String(parent ?? "")] ?? Object.keys(ENTRY.shape);
+  return issue.keys.map((key) => ({ from: `${from}${path}.${key}`, what: `unknown key${suggestion(key, known)}` }));
+}
+
+/** A text that one of our parsers reads; its error becomes the issue. */
+function textBy<T>(parse: (text: string) => T) {
+  return z.string().transform((text, context) => {
+    try {
+      return parse(text);
+    } catch (error) {
+      // Becomes one of the problems that are told together.
+      context.issues.push({
+        code: "custom",
+        input: text,
+        message: error instanceof Error ? error.message : String(error),
+      });
+      return z.NEVER;
+    }
+  });
+}
+
+/** Lower case, and without the port of https, which clients leave out. */
+function parseHostName(text: string): string {
+  const host = parseHost(text);
+  if (host === undefined) throw new Error(`expected a host such as ghcr.io or reg.example:5000, got ${quoted(text)}`);
+  return host.port === 443 ? host.name : host.text;
+}
+
+function parsePattern(text: string): string {
+  if (!isPattern(text)) throw new Error(`expected a repository or a pattern such as myorg/**, got ${quoted(text)}`);
+  return text;
+}
+
+function parseTagPattern(text: string): string {
+  if (text.length > MAX_TAG_PATTERN)
+    throw new Error(`expected at most ${MAX_TAG_PATTERN} characters, got ${text.length}`);
+  try {
+    return new RegExp(text).source;
+  } catch (error) {
+    // Says which notation was meant.
+    throw new Error(`expected a regular expression, got ${quoted(text)}`, { cause: error });
+  }
+}
+
+/** A colon would end the name in Basic credentials (RFC 7617 section 2). */
+function parseUsername(text: string): string {
+  if (text === "" || /[:\p{Cc}]/u.test(text))
+    throw new Error("expected a user name without colon and control characters");
+  return text;
+}
+
+function isObject(value: unknown): value is object {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
