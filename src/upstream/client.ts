@@ -6,21 +6,22 @@
  * address rules forbid; every wait has a deadline. It does not verify content, cache answers or filter headers for clients.
  */
 import type { Registry } from "../registry/registry.ts";
+import { attempt } from "./attempt.ts";
+import { createAuthorizer } from "./authorize.ts";
+import { createDial, type Lookup, type Race } from "./dial.ts";
+import { askInTurn } from "./failover.ts";
+import { createHttp } from "./http.ts";
+import { createOutlets } from "./outlet.ts";
+import type { OutgoingProxies } from "./proxy.ts";
 import type { Credential, UpstreamRequest, UpstreamResponse } from "./request.ts";
+import { createTokens } from "./token.ts";
+import { type Verdict, type VerifyOptions, verify } from "./verify.ts";
+import { sleepFor } from "./wait.ts";
 
+export type { Lookup } from "./dial.ts";
+export type { OutgoingProxies } from "./proxy.ts";
 export type { Credential, Identity, UpstreamRequest, UpstreamResponse } from "./request.ts";
-
-/** Outgoing proxies. Each is a URL of scheme http, https, socks5 or socks5h, with userinfo where the proxy asks for it. */
-export interface OutgoingProxies {
-  /** `--upstream-proxy`: for everything whose registry names none. */
-  readonly general?: string;
-  /** The environment's, for http and https targets and for both; asked when `general` is absent. */
-  readonly http?: string;
-  readonly https?: string;
-  readonly all?: string;
-  /** NO_PROXY: hosts, `.suffixes`, CIDRs, `host:port`, `*`, separated by commas; holds for `general` too, not for a registry's own. */
-  readonly none?: string;
-}
+export type { Verdict, VerifyOptions } from "./verify.ts";
 
 export interface UpstreamOptions {
   /** Of this program, for `User-Agent: layover/<version>`. */
@@ -36,33 +37,25 @@ export interface UpstreamOptions {
   readonly proxies?: OutgoingProxies;
 }
 
-/** All addresses of a name, best first, as `node:dns` `lookup` with `all` gives them. */
-export type Lookup = (host: string, family: 0 | 4 | 6) => Promise<readonly string[]>;
-
 /** Replaceable parts; every one has a default. */
 export interface UpstreamDependencies {
   readonly lookup?: Lookup;
+  readonly race?: Race;
   /** 0 ≤ x < 1, for the jitter of retries. */
   readonly random?: () => number;
   readonly sleep?: (ms: number, signal: AbortSignal) => Promise<void>;
   /** Wall clock for token expiry, milliseconds. */
   readonly now?: () => number;
-  /** Told about what an operator may want to know: a refused realm, a retry, a next upstream. No secrets. */
+  /** Told about what an operator may want to know: a foreign realm, a failure that led to a retry or the next upstream. No secrets. */
   readonly notice?: (event: UpstreamNotice) => void;
 }
 
 export interface UpstreamNotice {
+  /** Key of the registry. */
   readonly registry: string;
-  /** Host of the upstream concerned. */
-  readonly upstream: string;
+  /** Host of the upstream or realm concerned. */
+  readonly host: string;
   readonly message: string;
-}
-
-export interface VerifyOptions {
-  readonly signal: AbortSignal;
-  readonly deadlineMs: number;
-  /** Scopes as the upstream spells them; empty for a plain login. */
-  readonly scopes: readonly string[];
 }
 
 export interface UpstreamClient {
@@ -70,29 +63,67 @@ export interface UpstreamClient {
    * Asks the registry's upstreams in order and answers the final response: after the token flow, redirects, retries and
    * next upstreams. A credential goes only to its own origin; other upstreams are asked anonymously.
    * @throws UpstreamError when no upstream gave a usable answer
-   * @throws DOMException AbortError when `signal` aborted
+   * @throws the reason of `signal` when it aborted
    */
   send(request: UpstreamRequest): Promise<UpstreamResponse>;
   /**
-   * Does the credential's own upstream accept it? By its token server or, for a Basic registry, by `/v2/`.
-   * `"unneeded"`: it asks nobody for credentials, so nothing can be said about these.
+   * Does the credential's own upstream accept it? By its token server or, for a Basic registry, by `/v2/`. Never cached.
    * @throws UpstreamError when there was no verdict
    */
-  verify(
-    registry: Registry,
-    credential: Credential,
-    options: VerifyOptions,
-  ): Promise<"accepted" | "rejected" | "unneeded">;
-  /** The registry whose upstream named this realm in a challenge, if any did lately. A look-up only: nothing is fetched (compat C34). */
+  verify(registry: Registry, credential: Credential, options: VerifyOptions): Promise<Verdict>;
+  /** The registry whose upstream named this realm in a challenge lately. A look-up only: nothing is fetched (compat C34). */
   knownRealm(realmUrl: string): Registry | undefined;
-  /** Ends the SOCKS bridge and waits for nothing; running bodies go on. */
+  /** Ends idle connections and the SOCKS bridges. */
   close(): Promise<void>;
 }
 
+const CONNECT_TIMEOUT_MS = 5_000;
+const HEADER_TIMEOUT_MS = 15_000;
+const IDLE_TIMEOUT_MS = 60_000;
+
 /** Creates the client. One per process: token cache, connection pool and known challenges live in it. */
 export function createUpstreamClient(
-  _options: UpstreamOptions,
-  _dependencies: UpstreamDependencies = {},
+  options: UpstreamOptions,
+  dependencies: UpstreamDependencies = {},
 ): UpstreamClient {
-  throw new Error("not built yet");
+  const { random = Math.random, sleep = sleepFor, now = Date.now, notice = () => undefined } = dependencies;
+  const {
+    connectTimeoutMs = CONNECT_TIMEOUT_MS,
+    headerTimeoutMs = HEADER_TIMEOUT_MS,
+    idleTimeoutMs = IDLE_TIMEOUT_MS,
+  } = options;
+  const dial = createDial({ connectTimeoutMs, family: options.family ?? 0 }, dependencies);
+  const outlets = createOutlets({ proxies: options.proxies ?? {}, connectTimeoutMs });
+  const http = createHttp({ version: options.version, headerTimeoutMs, idleTimeoutMs }, { dial, outlets });
+  const tokens = createTokens({ exchange: http.exchange, now, timeoutMs: headerTimeoutMs });
+  const onForeignRealm = (registry: Registry, { host }: URL) =>
+    notice({
+      registry: registry.key,
+      host,
+      message: "credentials were not sent to a token server outside the registry's domain: trustedRealms may allow it",
+    });
+  const authorizer = createAuthorizer({ exchange: http.exchange, tokens, onForeignRealm });
+
+  return {
+    async send(request) {
+      const startedAtMs = performance.now();
+      const { registry, identity, signal, deadlineMs } = request;
+      const { upstream, response } = await askInTurn({
+        upstreams: registry.upstreams,
+        ask: (candidate) => attempt(candidate, request, authorizer),
+        credentialOrigin: identity.kind === "credential" ? identity.credential.origin : undefined,
+        onFailure: ({ origin }, message) => notice({ registry: registry.key, host: new URL(origin).host, message }),
+        signal,
+        deadlineMs,
+        random,
+        sleep,
+      });
+      const { status, headers, body } = response;
+      return { status, headers, body, upstream, elapsedMs: performance.now() - startedAtMs };
+    },
+    verify: (registry, credential, verifyOptions) =>
+      verify({ registry, credential, options: verifyOptions }, { http, tokens }),
+    knownRealm: authorizer.knownRealm,
+    close: outlets.close,
+  };
 }

@@ -1,0 +1,156 @@
+/**
+ * Asking a host that wants to know who asks: try, read the challenge, get what it wants, ask again (protocol R92–R116).
+ *
+ *     remembered challenge? ── token or Basic ──▶ ask ──▶ not 401: answer
+ *     ask ──▶ not 401: answer          │ 401: forget, once more without Authorization for a fresh challenge
+ *      └── 401 ──▶ challenge (else that of /v2/) ──▶ token or Basic ──▶ ask ──▶ answer, whatever it is
+ *
+ * So a request is asked at most three times, and a refusal that stays is the answer. Challenges are remembered per origin
+ * and repository, so that a warm request is one request.
+ */
+import { LRUCache } from "lru-cache";
+import type { Registry } from "../registry/registry.ts";
+import type { AddressKind } from "./address.ts";
+import { discardBody } from "./body.ts";
+import { type AuthorisedRequest, type Demand, demandOf, ownCredential } from "./demand.ts";
+import type { HttpRequest, HttpResponse } from "./http.ts";
+import { basicAuthorization, type TokenRequest, type Tokens } from "./token.ts";
+
+export interface Authorizer {
+  /** The answer after at most one round of authentication. A token server's refusal is a 401 without headers and body. */
+  ask(request: AuthorisedRequest): Promise<HttpResponse>;
+  /** The registry whose upstream named this realm lately. */
+  knownRealm(realmUrl: string): Registry | undefined;
+}
+
+export interface AuthorizerDependencies {
+  readonly exchange: (request: HttpRequest) => Promise<HttpResponse>;
+  readonly tokens: Tokens;
+  /** A credential was not sent because the realm is on a foreign domain. */
+  readonly onForeignRealm: (registry: Registry, realm: URL) => void;
+}
+
+/** One per repository in use and host; each is a few hundred bytes. */
+const MAX_DEMANDS = 10_000;
+/** Registries times a few realms, and one ping per origin. */
+const MAX_REALMS = 1000;
+/** How long the answer of `/v2/` explains 401s that explain nothing. */
+const PING_TTL_MS = 10 * 60_000;
+
+/** What can be sent: an Authorization value, nothing, or nothing because the token server refused. */
+type Proof =
+  | { readonly kind: "send"; readonly value: string; readonly refused: () => void }
+  | { readonly kind: "nothing" }
+  | { readonly kind: "denied" };
+
+export function createAuthorizer({ exchange, tokens, onForeignRealm }: AuthorizerDependencies): Authorizer {
+  const demands = new LRUCache<string, Demand>({ max: MAX_DEMANDS });
+  const pings = new LRUCache<string, { demand: Demand | undefined }>({ max: MAX_REALMS, ttl: PING_TTL_MS });
+  const realms = new LRUCache<string, Registry>({ max: MAX_REALMS });
+
+  async function ask(request: AuthorisedRequest): Promise<HttpResponse> {
+    const key = `${request.url.origin} ${request.scopes?.join(" ") ?? request.url.pathname}`;
+    const remembered = demands.get(key);
+    if (remembered !== undefined) {
+      const answer = await askAgain(remembered, request);
+      if (answer !== undefined && answer.status !== 401) return answer;
+      // The token may be stale, or the registry may want something else by now: nvcr.io answers a bad token with a challenge
+      // that leads nowhere, and only a request without one with the challenge that holds (protocol R111).
+      if (answer !== undefined) demands.delete(key);
+      await discardBody(answer?.body ?? null);
+    }
+    const bare = await exchange(request);
+    if (!mayBeForWantOfProof(bare, request)) return bare;
+    const demand = learn(bare, request) ?? (await pingDemand(request));
+    const proof = demand === undefined ? NOTHING : await proofFor(demand, request);
+    if (demand === undefined || proof.kind === "nothing") return bare;
+    await discardBody(bare.body);
+    if (proof.kind === "denied") return deniedAnswer(request, bare.addressKind);
+    const answer = await exchange(withAuthorization(request, proof.value));
+    if (answer.status === 401) proof.refused();
+    else demands.set(key, demand);
+    return answer;
+  }
+
+  /** With what is known from before; undefined when there is nothing to send. */
+  async function askAgain(demand: Demand, request: AuthorisedRequest): Promise<HttpResponse | undefined> {
+    const proof = await proofFor(demand, request);
+    if (proof.kind === "nothing") return undefined;
+    if (proof.kind === "denied") return deniedAnswer(request, demand.addressKind);
+    const answer = await exchange(withAuthorization(request, proof.value));
+    if (answer.status === 401) proof.refused();
+    return answer;
+  }
+
+  async function proofFor(demand: Demand, request: AuthorisedRequest): Promise<Proof> {
+    const credential = ownCredential(request);
+    if (demand.kind === "basic") {
+      const value = credential === undefined ? undefined : basicAuthorization(credential);
+      return value === undefined ? NOTHING : { kind: "send", value, refused: () => undefined };
+    }
+    if (credential !== undefined && !demand.mayReceiveCredentials) onForeignRealm(request.registry, demand.token.realm);
+    const wanted: TokenRequest = { ...demand.token, credential: demand.mayReceiveCredentials ? credential : undefined };
+    const answer = await tokens.get(wanted, request);
+    if (answer.kind === "denied") return answer;
+    return { kind: "send", value: `Bearer ${answer.token}`, refused: () => tokens.drop(wanted, answer.token) };
+  }
+
+  /** Reads a challenge; realms that upstreams themselves name become known. */
+  function learn(response: HttpResponse, request: AuthorisedRequest): Demand | undefined {
+    const demand = demandOf(response, request);
+    if (demand?.kind === "bearer" && request.pingUrl !== undefined)
+      realms.set(realmKey(demand.token.realm), request.registry);
+    return demand;
+  }
+
+  /** gcr.io has sent 401 without a challenge on the resource itself: the one of `/v2/` holds then (protocol R116). */
+  async function pingDemand(request: AuthorisedRequest): Promise<Demand | undefined> {
+    const { pingUrl } = request;
+    if (pingUrl === undefined) return undefined;
+    const known = pings.get(pingUrl.href) ?? {
+      demand: await ping({ ...request, url: pingUrl, method: "GET", headers: [] }),
+    };
+    pings.set(pingUrl.href, known, { noUpdateTTL: true });
+    const { demand } = known;
+    // It was learnt for whichever repository came first: the scope is this one's.
+    return demand?.kind === "bearer" ? { ...demand, token: { ...demand.token, scopes: request.scopes ?? [] } } : demand;
+  }
+
+  async function ping(request: AuthorisedRequest): Promise<Demand | undefined> {
+    const response = await exchange(request);
+    await discardBody(response.body);
+    return response.status === 401 ? learn(response, request) : undefined;
+  }
+
+  return {
+    ask,
+    knownRealm(realmUrl) {
+      const url = URL.parse(realmUrl);
+      return url === null ? undefined : realms.get(realmKey(url));
+    },
+  };
+}
+
+const NOTHING: Proof = { kind: "nothing" };
+
+/**
+ * Could the answer be another one with proof? 401 says so. Some registries let everybody in and call private repositories
+ * absent or forbidden: worth asking when there is a credential to show.
+ */
+function mayBeForWantOfProof(response: HttpResponse, request: AuthorisedRequest): boolean {
+  if (response.status === 401) return true;
+  return (response.status === 403 || response.status === 404) && ownCredential(request) !== undefined;
+}
+
+function withAuthorization(request: AuthorisedRequest, value: string): HttpRequest {
+  return { ...request, headers: [...request.headers, ["Authorization", value]] };
+}
+
+function deniedAnswer(request: AuthorisedRequest, addressKind: AddressKind): HttpResponse {
+  return { status: 401, headers: new Headers(), body: null, url: request.url, addressKind };
+}
+
+/** A realm by its address alone: what clients hand back may have lost the query. */
+function realmKey(realm: URL): string {
+  return `${realm.origin}${realm.pathname}`;
+}

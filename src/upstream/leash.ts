@@ -1,0 +1,40 @@
+/**
+ * The one signal a fetch hangs on: it ends it when the client leaves, when the headers are late, and when the body is given
+ * up. It unlinks itself when the exchange is over, since the client's signal may live as long as its connection.
+ */
+import { UpstreamError } from "../errors.ts";
+import { type Limits, remainingMs } from "./wait.ts";
+
+export interface Leash {
+  readonly signal: AbortSignal;
+  /** The headers are there: the deadline no longer holds, the client's signal still does. */
+  arrived(): void;
+  /** Everything was read. */
+  release(): void;
+  /** Nothing more will be read: end the connection. */
+  cut(): void;
+}
+
+/** @param what named in the time-out: `"https://ghcr.io/v2/a/blobs/sha256:…"` */
+export function createLeash({ signal, deadlineMs, what }: Limits & { what: string }): Leash {
+  const controller = new AbortController();
+  const onAbort = () => controller.abort(signal.reason);
+  signal.addEventListener("abort", onAbort, { once: true });
+  const timeout = new UpstreamError("timeout", `${what}: no response headers in time`);
+  const timer = setTimeout(() => controller.abort(timeout), remainingMs(deadlineMs));
+
+  function release(): void {
+    clearTimeout(timer);
+    signal.removeEventListener("abort", onAbort);
+  }
+
+  return {
+    signal: controller.signal,
+    arrived: () => clearTimeout(timer),
+    release,
+    cut() {
+      release();
+      controller.abort();
+    },
+  };
+}

@@ -1,0 +1,110 @@
+/**
+ * How connections to a host are made: through which proxy, with which certificates, from which pool. Each pair of registry
+ * and host has a session of fetch of its own, so that no connection is ever shared between two names that live on one
+ * address, nor between two registries with other TLS settings.
+ */
+import tls from "node:tls";
+import { LRUCache } from "lru-cache";
+import type { Registry } from "../registry/registry.ts";
+import { addressLiteral } from "./address.ts";
+import { chooseProxy, type OutgoingProxies, type ProxyChoice } from "./proxy.ts";
+import { openSocksBridge, type SocksBridge } from "./socks-bridge.ts";
+
+export interface OutletOptions {
+  readonly proxies: OutgoingProxies;
+  readonly connectTimeoutMs: number;
+}
+
+export interface Outlet {
+  /** `"direct"`: the URL must hold the address to dial; `"proxied"`: the name. */
+  readonly kind: "direct" | "proxied";
+  fetch(url: string, init: { method: string; headers: [string, string][]; signal: AbortSignal }): Promise<Response>;
+}
+
+export interface Outlets {
+  /** @throws TypeError for a proxy that cannot be used */
+  outletFor(url: URL, registry: Registry): Promise<Outlet>;
+  /** Closes idle connections and the bridges. */
+  close(): Promise<void>;
+}
+
+/** Registries times their hosts (upstreams, token servers, CDNs). A session that falls out only loses idle connections. */
+const MAX_SESSIONS = 1000;
+/** Load balancers drop idle connections after 60 s and more; a dropped one is found out only by trying (protocol R257). */
+const KEEP_IDLE_SECONDS = 30;
+/** SOCKS proxies in use: the general one and a few registries' own. */
+const MAX_BRIDGES = 100;
+
+export function createOutlets(options: OutletOptions): Outlets {
+  // A reloaded map has new Registry objects: they begin with their own settings, and the old sessions fall out in time.
+  const numbers = new WeakMap<Registry, number>();
+  let registries = 0;
+  const sessions = new LRUCache<string, Bun.FetchSession>({ max: MAX_SESSIONS, dispose: (session) => session.close() });
+  const bridges = new LRUCache<string, Promise<SocksBridge>>({ max: MAX_BRIDGES, dispose: closeBridge });
+
+  function sessionFor(url: URL, registry: Registry, kind: Outlet["kind"]): Bun.FetchSession {
+    const number = numbers.get(registry) ?? registries++;
+    numbers.set(registry, number);
+    const key = `${number} ${kind} ${url.origin}`;
+    const session = sessions.get(key) ?? openSession(tlsFor(url, registry, kind));
+    sessions.set(key, session);
+    return session;
+  }
+
+  async function proxyUrlFor(choice: ProxyChoice): Promise<string | undefined> {
+    if (choice.kind === "direct") return undefined;
+    if (choice.kind === "http") return choice.url;
+    const bridge = bridges.get(choice.url) ?? openSocksBridge(choice.url, options.connectTimeoutMs);
+    bridges.set(choice.url, bridge);
+    return (await bridge).url;
+  }
+
+  return {
+    async outletFor(url, registry) {
+      const proxy = await proxyUrlFor(chooseProxy(url, registry, options.proxies));
+      const kind = proxy === undefined ? "direct" : "proxied";
+      const session = sessionFor(url, registry, kind);
+      return {
+        kind,
+        fetch: (target, init) =>
+          session.fetch(target, {
+            ...init,
+            ...PLAIN_FETCH,
+            proxy: proxy === undefined ? false : { url: proxy, respectNoProxy: false },
+          }),
+      };
+    },
+    async close() {
+      sessions.clear();
+      bridges.clear();
+    },
+  };
+}
+
+/** Bytes as they came, redirects for us to judge, time limits of our own (protocol R224, R279). */
+const PLAIN_FETCH = { decompress: false, redirect: "manual", timeout: false } as const;
+
+function openSession(tlsOptions: Bun.TLSOptions): Bun.FetchSession {
+  return new Bun.FetchSession({ tls: tlsOptions, keepAlive: { idleTimeout: KEEP_IDLE_SECONDS } });
+}
+
+/**
+ * Certificates are checked against the name, though an address is dialled. A registry's CA is trusted besides the usual ones,
+ * because its redirects may lead to a public CDN; its client certificate is shown to its own upstreams only.
+ */
+function tlsFor(url: URL, registry: Registry, kind: Outlet["kind"]): Bun.TLSOptions {
+  const { ca, cert, key, insecureSkipVerify } = registry.tls;
+  const isOwn = registry.upstreams.some((upstream) => upstream.origin === url.origin);
+  return {
+    ...(kind === "direct" && addressLiteral(url.hostname) === undefined && { serverName: url.hostname }),
+    ...(ca !== undefined && { ca: [...tls.getCACertificates("default"), ca] }),
+    ...(isOwn && cert !== undefined && { cert }),
+    ...(isOwn && key !== undefined && { key }),
+    rejectUnauthorized: !insecureSkipVerify,
+  };
+}
+
+function closeBridge(bridge: Promise<SocksBridge>): void {
+  // One that never opened has nothing to close; who waited for it was told.
+  bridge.then((open) => open.close()).catch(() => undefined);
+}

@@ -1,0 +1,205 @@
+/**
+ * Tokens of registries' token servers: fetched once per key however many layers wait (protocol R112), kept until nine
+ * tenths of their life are over (R95–R97), and never given to anybody else (R110, T30). They never leave this level.
+ */
+import { LRUCache } from "lru-cache";
+import { UpstreamError } from "../errors.ts";
+import type { Registry } from "../registry/registry.ts";
+import type { AddressRule } from "./address.ts";
+import { discardBody, readBody } from "./body.ts";
+import { type HttpRequest, type HttpResponse, nameOf } from "./http.ts";
+import { follow } from "./redirect.ts";
+import type { Credential } from "./request.ts";
+import { type Limits, waitFor } from "./wait.ts";
+
+export interface TokenRequest {
+  readonly registry: Registry;
+  /** Origin of the registry whose challenge named the realm: tokens of one upstream are nothing at another (protocol R111). */
+  readonly origin: string;
+  /** With the query it has (protocol R93). */
+  readonly realm: URL;
+  readonly rule: AddressRule;
+  /** As the challenge has it; absent stays absent (protocol R139). */
+  readonly service: string | undefined;
+  readonly scopes: readonly string[];
+  /** Already judged fit for this realm; undefined asks anonymously. */
+  readonly credential: Credential | undefined;
+}
+
+export type TokenAnswer =
+  | { readonly kind: "token"; readonly token: string }
+  /** The token server answered 401 or 403: it does not give this identity this scope (protocol R102). */
+  | { readonly kind: "denied" };
+
+export interface Tokens {
+  /** @throws UpstreamError `token` when the server failed; `refused-address`; `timeout` */
+  get(request: TokenRequest, limits: Limits): Promise<TokenAnswer>;
+  /** Always asks the server and keeps nothing. */
+  fetch(request: TokenRequest, limits: Limits): Promise<TokenAnswer>;
+  /** Forgets a token that a registry refused, unless another one has taken its place. */
+  drop(request: TokenRequest, token: string): void;
+}
+
+export interface TokensDependencies {
+  readonly exchange: (request: HttpRequest) => Promise<HttpResponse>;
+  /** Wall clock, milliseconds. */
+  readonly now: () => number;
+  /** Time for one token, whoever waits for it. */
+  readonly timeoutMs: number;
+}
+
+/** podman reads as much; real tokens have 2 to 8 KB (protocol R104). */
+const MAX_ANSWER_BYTES = 1024 * 1024;
+/** A token per repository and identity; this is some thousands of long ones. */
+const MAX_CACHED_CHARACTERS = 64 * 1024 * 1024;
+/** "When omitted, this defaults to 60 seconds" (distribution token specification). */
+const DEFAULT_LIFETIME_SECONDS = 60;
+/** Longer promises are not believed: keys change. ECR's twelve hours are the longest known. */
+const MAX_LIFETIME_SECONDS = 12 * 60 * 60;
+/** Renewed before it ends, as BuildKit does (protocol R97). */
+const USED_SHARE = 0.9;
+
+export function createTokens({ exchange, now, timeoutMs }: TokensDependencies): Tokens {
+  const cache = new LRUCache<string, { token: string; renewAtMs: number }>({
+    maxSize: MAX_CACHED_CHARACTERS,
+    sizeCalculation: ({ token }, key) => token.length + key.length,
+  });
+  // Bounded by the requests under way, each of which waits for one.
+  const flights = new Map<string, Promise<TokenAnswer>>();
+
+  async function obtain(key: string, request: TokenRequest): Promise<TokenAnswer> {
+    // The flight is everybody's: neither the first client's leaving nor its deadline may end it for the others.
+    const limits = { signal: new AbortController().signal, deadlineMs: performance.now() + timeoutMs };
+    const fetched = await fetchToken(request, limits, exchange);
+    if (fetched.kind === "denied") return fetched;
+    // The local moment of receipt counts: issued_at is wrong wherever a clock is (protocol R96).
+    cache.set(key, { token: fetched.token, renewAtMs: now() + fetched.lifetimeSeconds * 1000 * USED_SHARE });
+    return fetched;
+  }
+
+  return {
+    get(request, limits) {
+      const key = keyOf(request);
+      const cached = cache.get(key);
+      if (cached !== undefined && now() < cached.renewAtMs)
+        return Promise.resolve({ kind: "token", token: cached.token });
+      const flight = flights.get(key) ?? obtain(key, request).finally(() => flights.delete(key));
+      flights.set(key, flight);
+      return waitFor(flight, { ...limits, what: `token of ${nameOf(request.realm)}` });
+    },
+    fetch: (request, limits) => fetchToken(request, limits, exchange),
+    drop(request, token) {
+      const key = keyOf(request);
+      if (cache.peek(key)?.token === token) cache.delete(key);
+    },
+  };
+}
+
+/** Everything a token depends on (protocol R110). JSON keeps the parts apart whatever they hold. */
+function keyOf({ origin, realm, service, scopes, credential }: TokenRequest): string {
+  const holder = credential === undefined ? "anonymous" : ["credential", credential.origin, credential.id];
+  return JSON.stringify([origin, realm.href, service ?? null, scopes.toSorted(), holder]);
+}
+
+type Fetched =
+  { readonly kind: "token"; readonly token: string; readonly lifetimeSeconds: number } | { readonly kind: "denied" };
+
+async function fetchToken(
+  request: TokenRequest,
+  limits: Limits,
+  exchange: TokensDependencies["exchange"],
+): Promise<Fetched> {
+  const what = nameOf(request.realm);
+  const response = await ask(request, limits, exchange);
+  if (response.status === 200) return parseToken(await readAnswer(response, limits, what), what);
+  await discardBody(response.body);
+  if (response.status === 401 || response.status === 403) return { kind: "denied" };
+  const retryAfter = response.headers.get("retry-after");
+  const facts = { status: response.status, ...(retryAfter !== null && { retryAfter }) };
+  throw new UpstreamError("token", `${what}: the token server answered ${response.status}`, facts);
+}
+
+async function ask(
+  request: TokenRequest,
+  limits: Limits,
+  exchange: TokensDependencies["exchange"],
+): Promise<HttpResponse> {
+  const { registry, rule, credential } = request;
+  const authorization = credential === undefined ? undefined : basicAuthorization(credential);
+  const first: HttpRequest = {
+    url: tokenUrl(request),
+    method: "GET",
+    headers:
+      authorization === undefined
+        ? [["Accept", "application/json"]]
+        : [
+            ["Accept", "application/json"],
+            ["Authorization", authorization],
+          ],
+    registry,
+    rule,
+    ...limits,
+  };
+  const strip = (asked: HttpRequest) => ({
+    ...asked,
+    headers: asked.headers.filter(([name]) => name !== "Authorization"),
+  });
+  try {
+    return await follow(first, { ask: exchange, strip });
+  } catch (cause) {
+    // What hindered us stays visible, but it is the token server that failed and not the registry: the caller may go on with what it has.
+    if (!(cause instanceof UpstreamError) || cause.kind === "refused-address") throw cause;
+    throw new UpstreamError("token", `token server: ${cause.message}`, { cause });
+  }
+}
+
+/** `scope` once per scope, `service` only if there is one, behind whatever query the realm has (protocol R93, R139). */
+function tokenUrl({ realm, service, scopes }: TokenRequest): URL {
+  const url = new URL(realm);
+  if (service !== undefined) url.searchParams.append("service", service);
+  for (const scope of scopes) url.searchParams.append("scope", scope);
+  return url;
+}
+
+async function readAnswer(response: HttpResponse, { deadlineMs }: Limits, what: string): Promise<Uint8Array> {
+  if (response.body === null) return new Uint8Array();
+  try {
+    return await readBody(response.body, { maxBytes: MAX_ANSWER_BYTES, deadlineMs });
+  } catch (cause) {
+    throw new UpstreamError("token", `${what}: the token server's answer could not be read`, { cause });
+  }
+}
+
+/** nvcr.io calls its JSON text, so the content type says nothing (protocol R94). */
+function parseToken(bytes: Uint8Array, what: string): Fetched {
+  const answer = parseObject(new TextDecoder().decode(bytes));
+  const token = answer?.["token"] || answer?.["access_token"];
+  if (typeof token !== "string" || !/^[\x21-\x7e]+$/.test(token)) {
+    throw new UpstreamError("token", `${what}: expected JSON with token or access_token, got neither`);
+  }
+  return { kind: "token", token, lifetimeSeconds: lifetimeOf(answer?.["expires_in"]) };
+}
+
+function parseObject(text: string): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : undefined;
+  } catch {
+    // Not JSON: said by the caller, who knows which server it was.
+    return undefined;
+  }
+}
+
+function lifetimeOf(expiresIn: unknown): number {
+  if (typeof expiresIn !== "number" || !Number.isInteger(expiresIn) || expiresIn <= 0) return DEFAULT_LIFETIME_SECONDS;
+  return Math.min(expiresIn, MAX_LIFETIME_SECONDS);
+}
+
+/**
+ * `Basic …` in UTF-8; undefined for an identity token (user name `<token>`), which is no password and goes to no registry
+ * (protocol R99).
+ */
+export function basicAuthorization({ username, password }: Credential): string | undefined {
+  if (username === "<token>") return undefined;
+  return `Basic ${Buffer.from(`${username}:${password}`, "utf8").toString("base64")}`;
+}

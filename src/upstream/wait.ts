@@ -1,0 +1,55 @@
+/**
+ * Waiting with an end: every wait on the network stops at the request's deadline or when its client leaves, also when the
+ * thing waited for is shared and goes on for others.
+ */
+import { UpstreamError } from "../errors.ts";
+
+export interface Limits {
+  readonly signal: AbortSignal;
+  /** Moment on the `performance.now()` clock. */
+  readonly deadlineMs: number;
+}
+
+/**
+ * The promise's outcome, or earlier the signal's reason, or UpstreamError `timeout` at the deadline. What is waited for goes on.
+ * @param what named in the error: `"token of ghcr.io"`
+ */
+export async function waitFor<T>(
+  promise: Promise<T>,
+  { signal, deadlineMs, what }: Limits & { what: string },
+): Promise<T> {
+  signal.throwIfAborted();
+  const { promise: end, reject } = Promise.withResolvers<never>();
+  const onAbort = () => reject(signal.reason);
+  signal.addEventListener("abort", onAbort, { once: true });
+  const timer = setTimeout(
+    () => reject(new UpstreamError("timeout", `${what} took too long`)),
+    remainingMs(deadlineMs),
+  );
+  try {
+    return await Promise.race([promise, end]);
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener("abort", onAbort);
+  }
+}
+
+/** Milliseconds left until the deadline, never negative. */
+export function remainingMs(deadlineMs: number): number {
+  return Math.max(0, deadlineMs - performance.now());
+}
+
+/** Sleeps, or throws the signal's reason. */
+export async function sleepFor(ms: number, signal: AbortSignal): Promise<void> {
+  signal.throwIfAborted();
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const onAbort = () => reject(signal.reason);
+  const timer = setTimeout(resolve, ms);
+  signal.addEventListener("abort", onAbort, { once: true });
+  try {
+    await promise;
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener("abort", onAbort);
+  }
+}
