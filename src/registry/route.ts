@@ -122,7 +122,7 @@ export function routeScope(
 ): ScopeRoute | undefined {
   const { only, default: otherwise } = registriesReachable({ host, before: undefined, namespaces: [] }, map, options);
   const { first, rest } = splitName(name);
-  if (only !== undefined || !isHostLike(first, map)) return scopeWithin(only ?? otherwise, name, map);
+  if (only !== undefined || !isHostLike(first, map)) return scopeWithin(otherwise, name, map);
   const registry = registryOfHostText(first, map);
   return registry === undefined ? undefined : scopeOf(registry, rest);
 }

@@ -88,6 +88,7 @@ describe("parseChallenges()", () => {
     ["a parameter without scheme", 'realm="r"', []],
     ["an equals sign alone", "=", []],
     ["a quoted text alone", '"Bearer realm=r"', []],
+    ["a quoted text with a challenge in it", '"a, Bearer realm=r"', []],
     [
       "a word that follows a value",
       'Bearer service=my registry,realm="r"',

@@ -222,6 +222,7 @@ describe("parseEndpoint()", () => {
     "/v2/blobs/uploads/",
     "/v2/foo/tags",
     "/v2/foo/tags/other",
+    "/v2/foo/bar/uploads/x",
     "/v2/_oci/ext/discover",
     "/v2/foo/_oci/ext/discover",
     "/v2/_catalog/",

@@ -135,6 +135,11 @@ describe("routeFor() by path", () => {
     expect(lead(line)).toBe(expected);
   });
 
+  test("[R16] localhost is a word like any other where the map does not know it", () => {
+    const route = routeFor(ask("/v2/localhost/a/b/manifests/x"), createRegistryMap([docker, quay], docker), plain);
+    expect([route.registry.key, route.repository]).toEqual(["docker", "localhost/a/b"]);
+  });
+
   test.each([
     "/v2/unknown.example/a/b/manifests/x",
     "/v2/quay.io:5000/a/b/manifests/x",
