@@ -11,6 +11,7 @@
 import net from "node:net";
 import tls from "node:tls";
 import type { Server as NodeHttpServer } from "node:http";
+import type { Log } from "../log.ts";
 import { isLoopbackPeer, peerAddress } from "../registry/peer.ts";
 import { listenOn } from "./listen.ts";
 import type { BoundAddress, ListenSpec } from "./listen.ts";
@@ -38,6 +39,7 @@ export interface ConnectionTaker {
 
 export interface ListenerDependencies {
   readonly http: ConnectionTaker;
+  readonly log: Log;
   /** The certificate in force, asked for each connection; undefined for a listener that speaks plain HTTP. */
   readonly certificate: { current(): { readonly secureContext: tls.SecureContext } } | undefined;
 }
@@ -56,19 +58,19 @@ export async function createListener(
   options: ListenerOptions,
   dependencies: ListenerDependencies,
 ): Promise<Listener> {
-  const { http, certificate } = dependencies;
-  const sniffer = certificate === undefined ? undefined : createSniffer(spec, options, { http, certificate });
+  const { http, log, certificate } = dependencies;
+  const sniffer = certificate === undefined ? undefined : createSniffer(spec, options, { http, log, certificate });
   const server = sniffer === undefined ? http.newNodeServer() : net.createServer({ noDelay: true }, sniffer.take);
-  const address = await listenOn(server, spec, options.flag ?? "--listen");
+  const bound = await listenOn(server, spec, options.flag ?? "--listen");
   // After binding an accept can fail (no file descriptors left): the next one may succeed, and the process must live.
-  server.on("error", () => undefined);
+  server.on("error", (error) => log.error({ reason: error.message }, "accepting a connection failed"));
   return {
-    address,
+    address: bound,
     secure: certificate !== undefined,
     async close() {
       server.close();
       sniffer?.closeAll();
-      address.release();
+      bound.release();
     },
   };
 }
@@ -80,6 +82,7 @@ interface Sniffer {
 
 interface SnifferDependencies {
   readonly http: ConnectionTaker;
+  readonly log: Log;
   readonly certificate: NonNullable<ListenerDependencies["certificate"]>;
 }
 
@@ -114,8 +117,12 @@ function createSniffer(spec: ListenSpec, options: ListenerOptions, dependencies:
       secureContext: dependencies.certificate.current().secureContext,
       ALPNProtocols: ["http/1.1"],
     });
-    // A failed handshake or a reset inside TLS: the connection is of no more use.
-    secured.on("error", () => socket.destroy());
+    secured.on("error", (error: NodeJS.ErrnoException) => {
+      // The usual cause is a client that does not trust the certificate: a person who looks for it finds it here.
+      if (pending.has(socket))
+        dependencies.log.debug({ peer, reason: error.code ?? error.message }, "TLS handshake failed");
+      socket.destroy();
+    });
     secured.once("secure", () => {
       settle();
       dependencies.http.accept(secured, { secure: true, peer });
