@@ -8,7 +8,7 @@
 import type { Registry } from "../registry/registry.ts";
 import { attempt } from "./attempt.ts";
 import { createAuthorizer } from "./authorize.ts";
-import { createDial, type Lookup, type Race } from "./dial.ts";
+import { createDial, type Dial, type Lookup } from "./dial.ts";
 import { askInTurn } from "./failover.ts";
 import { createHttp } from "./http.ts";
 import { createOutlets } from "./outlet.ts";
@@ -40,7 +40,8 @@ export interface UpstreamOptions {
 /** Replaceable parts; every one has a default. */
 export interface UpstreamDependencies {
   readonly lookup?: Lookup;
-  readonly race?: Race;
+  /** Chooses addresses in place of the system's names and connections. */
+  readonly dial?: Dial;
   /** 0 ≤ x < 1, for the jitter of retries. */
   readonly random?: () => number;
   readonly sleep?: (ms: number, signal: AbortSignal) => Promise<void>;
@@ -92,7 +93,7 @@ export function createUpstreamClient(
     headerTimeoutMs = HEADER_TIMEOUT_MS,
     idleTimeoutMs = IDLE_TIMEOUT_MS,
   } = options;
-  const dial = createDial({ connectTimeoutMs, family: options.family ?? 0 }, dependencies);
+  const dial = dependencies.dial ?? createDial({ connectTimeoutMs, family: options.family ?? 0 }, dependencies);
   const outlets = createOutlets({ proxies: options.proxies ?? {}, connectTimeoutMs });
   const http = createHttp({ version: options.version, headerTimeoutMs, idleTimeoutMs }, { dial, outlets });
   const tokens = createTokens({ exchange: http.exchange, now, timeoutMs: headerTimeoutMs });
