@@ -80,8 +80,10 @@ export function watchBody(source: ReadableStream<Uint8Array>, options: BodyOptio
       },
       async cancel(reason) {
         waitingSince = undefined;
+        // First the reader, then the connection: what was cut already cannot be cancelled in peace. It may have failed by
+        // itself meanwhile, which matters to nobody any more.
+        await reader.cancel(reason).catch(() => undefined);
         end("broken");
-        await reader.cancel(reason);
       },
     },
     { highWaterMark: 0 },
