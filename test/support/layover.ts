@@ -121,9 +121,10 @@ function readLog(stream: ReadableStream<Uint8Array>) {
   const lines: LogLine[] = [];
   const watchers = new Set<(line: LogLine) => void>();
   const read = async (): Promise<void> => {
+    const decoder = new TextDecoder();
     let rest = "";
-    for await (const chunk of stream.pipeThrough(new TextDecoderStream())) {
-      const parts = (rest + chunk).split("\n");
+    for await (const chunk of stream) {
+      const parts = (rest + decoder.decode(chunk, { stream: true })).split("\n");
       rest = parts.pop() ?? "";
       for (const text of parts) add(parseLine(text));
     }

@@ -1,0 +1,124 @@
+/**
+ * The place where the suite happens, inside the network of its own that run.sh makes: upstream registries, one Layover
+ * with plain http and one with TLS, and every client that this machine has.
+ */
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { testAuthority } from "../support/certs.ts";
+import { startLayover, type RunningLayover } from "../support/layover.ts";
+import { createTempDir } from "../support/temp-dir.ts";
+import type { Client } from "./client.ts";
+import { createContainerdClients } from "./containerd-client.ts";
+import { createContainersClients } from "./containers-clients.ts";
+import { createDockerClient } from "./docker-client.ts";
+import { createCrane, createHelm } from "./go-clients.ts";
+import { hasProgram } from "./shell.ts";
+import { startUpstreams, type Upstreams } from "./upstreams.ts";
+
+export interface Lab {
+  readonly dir: string;
+  readonly upstreams: Upstreams;
+  /** Plain http on `layover.test:5000` and `<key>.layover.test:5000`. */
+  readonly layover: RunningLayover;
+  /** TLS on port 443 of the same names. */
+  readonly secureLayover: RunningLayover;
+  readonly clients: readonly Client[];
+  /** Authority of Layover's certificate; every client trusts it, and it alone. */
+  readonly caFile: string;
+  /** @throws Error when a Layover did not end well */
+  stop(): Promise<void>;
+}
+
+/** As run.sh writes it to /etc/hosts: an address that dockerd does not take for insecure, as it does all of 127.0.0.0/8. */
+export const ADDRESS = "10.99.0.1";
+export const DOMAIN = "layover.test";
+export const PLAIN_HOST = `${DOMAIN}:5000`;
+
+/** What `prepare.ts` left: where the store is, and the digests of what it holds. */
+export interface Store {
+  readonly dir: string;
+  /** `"lab/multi:latest"` → digest of the tag, and of every manifest below it. */
+  readonly references: Readonly<Record<string, { digest: string; manifests: string[] }>>;
+}
+
+export async function readStore(): Promise<Store> {
+  const dir = process.env["LAYOVER_CLIENTS_STORE"];
+  if (dir === undefined) throw new Error("expected LAYOVER_CLIENTS_STORE: start the suite with npm run test:clients");
+  return { dir, references: await Bun.file(join(dir, "references.json")).json() };
+}
+
+export async function createLab(): Promise<Lab> {
+  const temp = await createTempDir("layover-clients-");
+  const store = await readStore();
+  const folder = (name: string): string => {
+    mkdirSync(temp.file(name), { recursive: true });
+    return temp.file(name);
+  };
+  const upstreams = await startUpstreams(folder("upstreams"), store.dir);
+  const authority = testAuthority("Layover CA");
+  const names = [DOMAIN, `*.${DOMAIN}`];
+  const leaf = authority.issue({ names });
+  for (const [name, text] of [
+    ["ca.pem", authority.certPem],
+    ["tls.pem", leaf.certPem],
+    ["key.pem", leaf.keyPem],
+  ] as const) {
+    await Bun.write(temp.file(name), text);
+  }
+  const map = registryMap(upstreams);
+  const layover = await startLayover({ map, args: ["--listen", `${ADDRESS}:5000`, "--domain-suffix", DOMAIN] });
+  const tls = ["--tls-cert", temp.file("tls.pem"), "--tls-key", temp.file("key.pem")];
+  const secureLayover = await startLayover({
+    map,
+    args: ["--listen", `${ADDRESS}:443`, "--domain-suffix", DOMAIN, ...tls],
+  });
+  const caFile = temp.file("ca.pem");
+  const clients = allClients(folder("clients"), caFile);
+  return {
+    dir: temp.path,
+    upstreams,
+    layover,
+    secureLayover,
+    clients: clients.filter((client) => client.programs.every(hasProgram)),
+    caFile,
+    async stop() {
+      for (const client of clients) await client.stop();
+      await layover.stop();
+      await secureLayover.stop();
+      await upstreams.stop();
+      await temp.remove();
+    },
+  };
+}
+
+/** Every client the suite knows, there or not. */
+export function allClients(dir: string, caFile: string): Client[] {
+  const place = { dir, caFile };
+  return [
+    ...createContainersClients(place),
+    ...createContainerdClients({ ...place, name: "containerd", daemon: "/usr/bin/containerd", ctr: "/usr/bin/ctr" }),
+    ...createContainerdClients({
+      ...place,
+      name: "containerd2",
+      daemon: "containerd2",
+      ctr: "ctr2",
+      fetchPieceBytes: 1 << 20,
+    }),
+    createDockerClient(place),
+    createCrane(place),
+    createHelm(place),
+  ];
+}
+
+/** The well-known registries, as far as clients can tell. */
+function registryMap({ url, caFile }: Upstreams): Record<string, unknown> {
+  return {
+    default: "docker",
+    docker: { upstreams: [url.hub], hosts: ["docker.io", "index.docker.io", "registry-1.docker.io"] },
+    quay: { upstreams: [url.quay], hosts: ["quay.io"] },
+    ghcr: { upstreams: [url.ghcr], hosts: ["ghcr.io"], tls: { caFile } },
+    ecr: { upstreams: [url.ecr], hosts: ["public.ecr.aws"] },
+    // The same registry by another name: keys with equal upstreams would be one.
+    k8s: { upstreams: [url.quay.replace("127.0.0.1", "localhost")], hosts: ["registry.k8s.io"] },
+  };
+}
