@@ -28,6 +28,19 @@ export interface Inherited {
   readonly warnings: readonly string[];
 }
 
+/** Names without an option of ours, and what they do: for docs/configuration.md. */
+export const OTHER_NAMES: Readonly<Record<string, string>> = {
+  MODE: "`prod`: as `--strict-hosts`, under a domain suffix; `debug`: not strict, and URLs that we hand out are http",
+  DOCKER_HUB_USERNAME: "credential of the Docker Hub registry, with `DOCKER_HUB_PASSWORD`",
+  VERIFY_SSL: "`false`: certificates of upstreams are not verified",
+  DISABLE_IPV6: "`true`: upstreams are asked over IPv4 only",
+  CLIENT_HEADER_TIMEOUT: "how long a client may take to send the head of a request, in nginx's notation",
+  CLIENT_BODY_TIMEOUT: "how long a client may be silent in the middle of a request's body",
+  SEND_TIMEOUT: "how long a client may take nothing of an answer",
+  KEEPALIVE_TIMEOUT: "how long a connection may be idle between requests",
+  DOCXY_HTTPS_ENABLED: "`false`: plain http on `DOCXY_HTTP_PORT`",
+};
+
 const CLIENT_TIMES = {
   SEND_TIMEOUT: "sendTimeoutMs",
   CLIENT_BODY_TIMEOUT: "bodyTimeoutMs",

@@ -90,7 +90,7 @@ export const OPTIONS = {
     group: "Registries",
     flag: "default-registry",
     inherited: ["TARGET_UPSTREAM"],
-    defaultText: "default of the map",
+    defaultText: "what the map says",
     help: "Key or URL of the registry that is meant when a request names none. Wins over the map.",
   }),
   sharePrivate: option(SWITCH, {

@@ -1,0 +1,87 @@
+/**
+ * Makes docs/configuration.md and docs/config.schema.json from the one table of options. `npm run docs` writes them; a
+ * test fails when they are out of date.
+ */
+import { join } from "node:path";
+import { OTHER_NAMES } from "../src/config/compat.ts";
+import {
+  GROUPS,
+  OPTIONS,
+  OPTION_NAMES,
+  isInFile,
+  variableOf,
+  type OptionName,
+  type OptionText,
+} from "../src/config/options.ts";
+
+export function configurationPage(): string {
+  return [
+    "# Configuration",
+    "",
+    "<!-- Made by docs/generate.ts from src/config/options.ts: change the table, then run `npm run docs`. -->",
+    "",
+    "A flag wins over its environment variable, that over the configuration file (`--config`), that over the default.",
+    "Flags take one or two dashes, and `=` or a space; switches also `--no-x` and `--x=false`. The file is YAML, TOML,",
+    "JSON or JSONC and has the names of the flags in camelCase; `docs/config.schema.json` describes it for editors.",
+    "",
+    "Times are written `500ms`, `30s`, `10m`, `1h30m`, `7d`. Lists are repeated flags, arrays in the file, or values",
+    "separated by commas or spaces. Relative paths are relative to the working directory.",
+    "",
+    "Anything unknown, and any bad value of a flag, a `LAYOVER_*` variable or the file, stops the start with exit code 2; all",
+    "problems are told at once. Variables that older tools read are read too; a bad value of one of those is only a warning.",
+    ...GROUPS.flatMap(groupSection),
+    "",
+    "## Further variables of older tools",
+    "",
+    "They have no option of ours.",
+    "",
+    ...Object.entries(OTHER_NAMES).map(([name, meaning]) => `- \`${name}\`: ${meaning}`),
+    "",
+  ].join("\n");
+}
+
+export function configSchema(): object {
+  const properties = OPTION_NAMES.filter(isInFile).map((name) => {
+    const { help, default: value }: OptionText = OPTIONS[name];
+    const { schema, placeholder } = OPTIONS[name].kind;
+    const shown = placeholder === "" ? value === "true" : value;
+    return [name, { description: help, ...schema, ...(shown !== undefined && { default: shown }) }];
+  });
+  return {
+    $schema: "https://json-schema.org/draft/2020-12/schema",
+    title: "Layover configuration",
+    type: "object",
+    properties: { $schema: { type: "string" }, ...Object.fromEntries(properties) },
+    additionalProperties: false,
+  };
+}
+
+function groupSection(group: string): string[] {
+  const names = OPTION_NAMES.filter((name) => OPTIONS[name].group === group);
+  return ["", `## ${group}`, ...names.flatMap(optionSection)];
+}
+
+function optionSection(name: OptionName): string[] {
+  const text: OptionText = OPTIONS[name];
+  const { placeholder } = OPTIONS[name].kind;
+  const value = placeholder === "" ? "off" : text.default === undefined ? undefined : `\`${text.default}\``;
+  const shown = text.defaultText ?? value;
+  return [
+    "",
+    `### \`--${text.flag}${placeholder === "" ? "" : ` ${placeholder}`}\``,
+    "",
+    text.help,
+    "",
+    `- Environment: ${[variableOf(name), ...(text.inherited ?? [])].map((variable) => `\`${variable}\``).join(", ")}`,
+    ...(isInFile(name) ? [`- File: \`${name}\``] : []),
+    ...(shown === undefined ? [] : [`- Default: ${shown}`]),
+  ];
+}
+
+if (import.meta.main) {
+  const files = ["configuration.md", "config.schema.json"].map((name) => join(import.meta.dir, name));
+  const [page = "", schema = ""] = files;
+  await Bun.write(page, configurationPage());
+  await Bun.write(schema, JSON.stringify(configSchema(), undefined, 2));
+  await Bun.$`${process.execPath} fmt --no-script ${files}`;
+}

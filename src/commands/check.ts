@@ -1,0 +1,190 @@
+/**
+ * `layover check`: asks the questions that a first pull would ask, and says in a table what is well and what is not, each
+ * fault with its mend. Nothing is changed and nothing listens.
+ */
+import { X509Certificate, createPrivateKey } from "node:crypto";
+import { createMapSource } from "../config/map-source.ts";
+import type { BuildInfo, MapSettings, Settings, TlsSettings } from "../config/settings.ts";
+import { formatUpstream } from "../config/upstream-url.ts";
+import type { Log } from "../log.ts";
+import type { ConfiguredCredential, Registry, Upstream } from "../registry/registry.ts";
+import { createUpstreamClient } from "../upstream/client.ts";
+import { createAsker, mapServer, type Asker } from "./ask.ts";
+
+export interface CheckDependencies {
+  readonly log: Log;
+  readonly build: BuildInfo;
+  readFile(path: string): Promise<string>;
+  /** Wall clock, milliseconds. */
+  now(): number;
+}
+
+/** One line of the table. */
+export interface Finding {
+  readonly verdict: "ok" | "warn" | "fail";
+  readonly subject: string;
+  readonly text: string;
+}
+
+/** Upstreams asked at once: enough to be quick, few enough for a home router. */
+const AT_ONCE = 8;
+/** Let's Encrypt renews 30 days before the end; two weeks before it something has gone wrong. */
+const SOON_MS = 14 * 86_400_000;
+
+/**
+ * Looks at everything.
+ * @throws ConfigError for a wrong map, StartError when it cannot be had
+ */
+export async function check(settings: Settings, dependencies: CheckDependencies): Promise<Finding[]> {
+  const { log, readFile, build } = dependencies;
+  const asker = createAsker(settings.upstream, build.version);
+  const request = (url: URL, signal: AbortSignal) => asker.ask(url, mapServer(url), signal);
+  try {
+    const maps = await createMapSource(settings.map, { log, readFile, request });
+    maps.close();
+    const { registries, default: meant } = maps.current();
+    const upstreams = registries.flatMap((registry) => registry.upstreams.map((upstream) => ({ registry, upstream })));
+    const credentials = registries.flatMap((registry) =>
+      registry.credentials.map((credential) => ({ registry, credential })),
+    );
+    return [
+      { verdict: "ok", subject: "configuration", text: "every flag, variable and key is understood" },
+      {
+        verdict: "ok",
+        subject: "registry map",
+        text: `${mapText(settings.map)}: ${registries.length} registries, default ${meant.key}`,
+      },
+      ...(settings.tls === undefined ? [] : [await checkCertificate(settings.tls, dependencies)]),
+      ...(await inBatches(upstreams, ({ registry, upstream }) => checkUpstream(registry, upstream, asker))),
+      ...(await checkCredentials(credentials, settings, build)),
+    ];
+  } finally {
+    await asker.close();
+  }
+}
+
+/** The table; columns as wide as they must be. */
+export function checkText(findings: readonly Finding[]): string {
+  const width = Math.max(...findings.map(({ subject }) => subject.length));
+  const lines = findings.map(
+    ({ verdict, subject, text }) => `${verdict.toUpperCase().padEnd(4)}  ${subject.padEnd(width)}  ${text}`,
+  );
+  const faults = findings.filter(({ verdict }) => verdict === "fail").length;
+  return `${lines.join("\n")}\n\n${faults === 0 ? "nothing is wrong" : `${faults} of ${findings.length} checks failed`}\n`;
+}
+
+function mapText({ location }: MapSettings): string {
+  if (location.kind === "built-in") return "built in";
+  return location.kind === "file" ? location.path : location.url;
+}
+
+async function checkCertificate(tls: TlsSettings, { readFile, now }: CheckDependencies): Promise<Finding> {
+  const subject = "certificate";
+  try {
+    const certificate = new X509Certificate(await readFile(tls.certFile));
+    const passphrase = tls.passphraseFile === undefined ? undefined : (await readFile(tls.passphraseFile)).trim();
+    const key = createPrivateKey({ key: await readFile(tls.keyFile), ...(passphrase !== undefined && { passphrase }) });
+    if (!certificate.checkPrivateKey(key)) {
+      return {
+        verdict: "fail",
+        subject,
+        text: `${tls.keyFile} is not the key of ${tls.certFile}: give the pair that belongs together`,
+      };
+    }
+    return certificateAge(certificate, now());
+  } catch (error) {
+    // Unreadable or no PEM: a finding like the others.
+    return { verdict: "fail", subject, text: `${reasonOf(error)}; check --tls-cert and --tls-key` };
+  }
+}
+
+function certificateAge(certificate: X509Certificate, nowMs: number): Finding {
+  const subject = "certificate";
+  const names = certificate.subjectAltName?.replaceAll(/(DNS|IP Address):/g, "") ?? certificate.subject;
+  const leftMs = Date.parse(certificate.validTo) - nowMs;
+  const until = `${names}, until ${new Date(certificate.validTo).toISOString().slice(0, 10)}`;
+  if (Date.parse(certificate.validFrom) > nowMs)
+    return { verdict: "fail", subject, text: `${names}: not valid yet; check the clock` };
+  if (leftMs <= 0)
+    return {
+      verdict: "fail",
+      subject,
+      text: `${until}: expired; renew it, the new file is picked up without a restart`,
+    };
+  const days = Math.floor(leftMs / 86_400_000);
+  if (leftMs < SOON_MS)
+    return { verdict: "warn", subject, text: `${until}: ${days} days left; is its renewal running?` };
+  return { verdict: "ok", subject, text: `${until} (${days} days)` };
+}
+
+async function checkUpstream(registry: Registry, upstream: Upstream, asker: Asker): Promise<Finding> {
+  const subject = registry.key;
+  const shown = formatUpstream(upstream);
+  const startedAtMs = performance.now();
+  try {
+    const url = new URL(`${upstream.origin}${upstream.basePath}/v2/`);
+    const { status, body } = await asker.ask(url, registry, AbortSignal.timeout(30_000));
+    await body?.cancel();
+    const took = `${Math.round(performance.now() - startedAtMs)} ms`;
+    if (status === 200) return { verdict: "ok", subject, text: `${shown}: open, ${took}` };
+    if (status === 401) return { verdict: "ok", subject, text: `${shown}: asks for tokens or credentials, ${took}` };
+    if (status === 429)
+      return { verdict: "warn", subject, text: `${shown}: answers 429, too many requests from this address` };
+    return {
+      verdict: "fail",
+      subject,
+      text: `${shown}: expected 200 or 401 from /v2/, got ${status}; is this the URL of a registry?`,
+    };
+  } catch (error) {
+    // The finding this command is for.
+    return {
+      verdict: "fail",
+      subject,
+      text: `${shown}: ${reasonOf(error)}; check the network, --upstream-proxy and the map`,
+    };
+  }
+}
+
+interface Configured {
+  readonly registry: Registry;
+  readonly credential: ConfiguredCredential;
+}
+
+async function checkCredentials(
+  configured: readonly Configured[],
+  { upstream }: Settings,
+  { version }: BuildInfo,
+): Promise<Finding[]> {
+  const client = createUpstreamClient({ ...upstream, version });
+  try {
+    return await inBatches(configured, async ({ registry, credential }): Promise<Finding> => {
+      const subject = registry.key;
+      const who = `user ${credential.username} at ${credential.origin}`;
+      const limits = { signal: AbortSignal.timeout(30_000), deadlineMs: performance.now() + 30_000 };
+      try {
+        const verdict = await client.verify(registry, { ...credential, id: "check" }, { ...limits, scopes: [] });
+        if (verdict === "accepted") return { verdict: "ok", subject, text: `${who}: accepted` };
+        if (verdict === "unneeded")
+          return { verdict: "warn", subject, text: `${who}: not needed, the registry asks nobody to log in` };
+        return { verdict: "fail", subject, text: `${who}: refused; check user name and password in the map` };
+      } catch (error) {
+        // The finding this command is for.
+        return { verdict: "fail", subject, text: `${who}: could not be tried: ${reasonOf(error)}` };
+      }
+    });
+  } finally {
+    await client.close();
+  }
+}
+
+async function inBatches<T>(items: readonly T[], one: (item: T) => Promise<Finding>): Promise<Finding[]> {
+  const findings: Finding[] = [];
+  for (let start = 0; start < items.length; start += AT_ONCE) {
+    findings.push(...(await Promise.all(items.slice(start, start + AT_ONCE).map(one))));
+  }
+  return findings;
+}
+
+function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
