@@ -82,6 +82,8 @@ export interface HttpServer {
 const CHECKING_INTERVAL_MS = 1_000;
 /** The paths a port that speaks https answers to plain HTTP from elsewhere. */
 const HEALTH_PATHS: ReadonlySet<string> = new Set(["/healthz", "/health"]);
+/** Requests sent ahead on one connection; clients of registries send none. */
+const MAX_PIPELINED = 100;
 const METHODS_WITH_BODY: ReadonlySet<string> = new Set(["POST", "PUT", "PATCH"]);
 
 export function createHttpServer(options: HttpServerOptions, dependencies: HttpServerDependencies): HttpServer {
@@ -129,13 +131,21 @@ export function createHttpServer(options: HttpServerOptions, dependencies: HttpS
     const connection = connections.of(request.socket);
     // Closed between the parser and here: there is nobody to answer, and no address to answer for.
     if (connection === undefined) return void request.socket.destroy();
+    if (connection.open >= MAX_PIPELINED) return void connection.socket.destroy();
     connections.requestStarted(connection);
     openRequests += 1;
+    const { promise: turn, resolve: endTurn } = Promise.withResolvers<void>();
+    const earlier = connection.turn;
+    connection.turn = turn;
     try {
+      // One at a time: what a later answer wrote would wait in memory for the end of an earlier one.
+      if (connection.open > 1) await earlier;
+      if (request.socket.destroyed) return;
       const checked = checkOn(connection, request);
       if (checked.kind === "refused") await refuse(connection, request, response, checked.error);
       else await serve(connection, { request, response, expects, checked });
     } finally {
+      endTurn();
       openRequests -= 1;
       connections.requestEnded(connection);
       if (draining && connection.open === 0 && !connection.ending) connections.end(connection);

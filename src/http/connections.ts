@@ -19,8 +19,10 @@ export interface ConnectionFacts {
 export interface Connection {
   readonly socket: Socket;
   readonly facts: ConnectionFacts;
-  /** Requests that are being answered: more than one when the client pipelines. */
+  /** Requests that are being answered, or wait for their turn when the client pipelines. */
   open: number;
+  /** Settles when the answer to the latest request has ended; never rejects. */
+  turn: Promise<void>;
   /** True once it was decided that the connection ends: nothing is written to it any more. */
   ending: boolean;
 }
@@ -57,7 +59,7 @@ export function createConnections(timeouts: ConnectionTimeouts): Connections {
 
   function add(socket: Socket, facts: ConnectionFacts, origin: "fed" | "direct"): Connection {
     const clock = origin === "fed" ? createClock(socket, timeouts) : undefined;
-    const connection = { socket, facts, open: 0, ending: false, clock };
+    const connection = { socket, facts, open: 0, turn: Promise.resolve(), ending: false, clock };
     all.set(socket, connection);
     // `close` follows, and whoever writes to the socket sees it: an error says nothing more.
     socket.on("error", () => undefined);

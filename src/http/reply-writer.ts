@@ -67,7 +67,7 @@ export async function writeReply(response: ServerResponse, reply: Reply, options
 
 /** True when the client's connection is no longer there; `close` may have been emitted before anyone listened. */
 function isGone(response: ServerResponse): boolean {
-  return response.destroyed || response.socket === null || response.socket.destroyed;
+  return response.destroyed || response.req.socket.destroyed;
 }
 
 type Framed =
@@ -140,12 +140,12 @@ function headLines(reply: Reply, length: number | undefined, extra: readonly Hea
 
 /** Head and body in one system call: on a connection handed to the server they would leave in two (one third slower). */
 function writeAtOnce(response: ServerResponse, status: number, lines: string[], bytes: Uint8Array): void {
-  const socket = response.socket;
-  socket?.cork();
+  const { socket } = response.req;
+  socket.cork();
   response.writeHead(status, lines);
   if (bytes.byteLength > 0) response.end(bytes);
   else response.end();
-  socket?.uncork();
+  socket.uncork();
 }
 
 async function writeStream(
@@ -179,7 +179,11 @@ interface PumpOptions extends WriteOptions {
   readonly length: number | undefined;
 }
 
-async function pump(response: ServerResponse, reader: ReadableStreamDefaultReader<Uint8Array>, options: PumpOptions): Promise<WriteOutcome> {
+async function pump(
+  response: ServerResponse,
+  reader: ReadableStreamDefaultReader<Uint8Array>,
+  options: PumpOptions,
+): Promise<WriteOutcome> {
   let bytesSent = 0;
   try {
     for (;;) {
@@ -241,7 +245,7 @@ function taken(
     const onClose = (): void => settle(response.writableFinished ? undefined : "client-left");
     const timer = setTimeout(() => {
       settle("client-stalled");
-      response.socket?.destroy();
+      response.req.socket.destroy();
     }, idleTimeoutMs);
     response.on(event, onTaken);
     response.on("close", onClose);
@@ -250,8 +254,7 @@ function taken(
 
 /** Ends a connection so that no client takes what it got for the whole. */
 function abort(response: ServerResponse, length: number | undefined): void {
-  const socket = response.socket;
-  if (socket === null || socket.destroyed) return;
+  const { socket } = response.req;
   // To HTTP/1.0 a body without length ends where the connection ends: only a reset tells that it is not all.
   if (length === undefined && response.req.httpVersion === "1.0") socket.resetAndDestroy();
   else socket.destroy();
