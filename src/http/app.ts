@@ -1,8 +1,8 @@
 /**
  * The application: every route of the program in one Elysia app, as a function from Exchange to Reply.
  *
- * Elysia chooses the route and knows nothing of bodies or raw headers: an Exchange travels beside its Request and a Reply
- * beside its Response, so that lines stay lines, lengths stay exact and nothing is parsed twice.
+ * Elysia chooses the route and knows nothing of bodies or raw headers: Exchange and Reply travel beside the Request, so
+ * that lines stay lines, lengths stay exact and nothing is parsed twice.
  */
 import { Elysia } from "elysia";
 import { RegistryError } from "../errors.ts";
@@ -28,58 +28,61 @@ export type Answer = (exchange: Exchange) => Promise<Reply>;
 const BASE = "http://layover.internal";
 
 export function createApp(options: SystemOptions, dependencies: AppDependencies): Answer {
-  const exchanges = new WeakMap<Request, Exchange>();
-  const replies = new WeakMap<Response, Reply>();
+  const carried = new WeakMap<Request, { readonly exchange: Exchange; reply?: Reply }>();
 
-  function carry(reply: Reply): Response {
-    const response = new Response(null, { status: reply.status });
-    replies.set(response, reply);
-    return response;
-  }
-
+  /** The Response says that there was an answer; Elysia may replace it (it does for HEAD), the Reply stays. */
   async function answerRegistry(request: Request): Promise<Response> {
-    const exchange = exchanges.get(request);
-    if (exchange === undefined) throw new Error("a request came in without its exchange");
-    const reply = (await dependencies.token(exchange)) ?? (await dependencies.registry(exchange)) ?? notFound();
-    return carry(reply);
+    const beside = carried.get(request);
+    if (beside === undefined) throw new Error("a request came in without its exchange");
+    const { exchange } = beside;
+    try {
+      beside.reply = (await dependencies.token(exchange)) ?? (await dependencies.registry(exchange)) ?? notFound();
+    } catch (error) {
+      beside.reply = replyOfError(error, exchange, dependencies.log);
+    }
+    return new Response(null, { status: beside.reply.status });
   }
 
   const route = ({ request }: { request: Request }) => answerRegistry(request);
   const app = new Elysia({ handler: { standardHostname: false } })
-    .onError(({ error, request }) => carry(replyOfError(error, exchanges.get(request), dependencies.log)))
+    .onError(({ error, request }) => responseOf(replyOfError(error, carried.get(request)?.exchange, dependencies.log)))
     .use(createSystemRoutes(options, dependencies))
     .use(createDocsRoutes(options.version))
-    .get("/token", route, { parse: "none", detail: { summary: "Token of this host's registry", tags: ["token"] } })
-    .get("/token/:registry", route, { parse: "none", detail: { summary: "Token of one registry", tags: ["token"] } })
-    .get("/v2/", route, {
-      parse: "none",
-      detail: { summary: "Ping: 200, or 401 with a challenge", tags: ["registry"] },
-    })
-    .get("/v2/*", route, {
-      parse: "none",
-      detail: {
-        summary: "Manifests, blobs, tags and referrers, as the OCI distribution specification has them",
-        tags: ["registry"],
-      },
-    })
+    .get("/token", route, documented("Token of this host's registry", "token"))
+    .get("/token/:registry", route, documented("Token of one registry", "token"))
+    .get("/v2/", route, documented("Ping: 200, or 401 with a challenge", "registry"))
+    .get("/v2/*", route, documented("Manifests, blobs, tags and referrers of the OCI distribution API", "registry"))
     // Registries before /v2 (`/quay/v2/…`), raw paths, every other method, and what is not found.
-    .all("/*", route, { parse: "none", detail: { hide: true } });
+    .all("/*", route, HIDDEN);
 
   return async function answer(exchange) {
     const url = `${BASE}${exchange.path}${exchange.query === "" ? "" : `?${exchange.query}`}`;
     const request = new Request(url, { method: exchange.method, headers: exchange.headers });
-    exchanges.set(request, exchange);
+    const beside: { exchange: Exchange; reply?: Reply } = { exchange };
+    carried.set(request, beside);
     const response = await app.handle(request);
-    const reply = replies.get(response);
-    if (reply !== undefined) return reply;
+    if (beside.reply !== undefined) return beside.reply;
     return replyOf(exchange.path === DOCS_PATH && exchange.method === "GET" ? await withOwnScript(response) : response);
   };
+}
+
+/** Bodies are nobody's to parse: an upload may be any number of gigabytes. */
+const HIDDEN = { parse: "none", detail: { hide: true } } as const;
+
+function documented(summary: string, tag: string) {
+  return { parse: "none" as const, detail: { summary, tags: [tag] } };
 }
 
 /** A system route's Response: small, so its body is taken whole. */
 async function replyOf(response: Response): Promise<Reply> {
   const headers = [...response.headers.entries()];
   return { status: response.status, headers, body: response.body === null ? null : await response.bytes() };
+}
+
+/** A small Reply as a Response, for errors of the system routes. */
+function responseOf(reply: Reply): Response {
+  const headers = reply.headers.map(([name, value]): [string, string] => [name, value]);
+  return new Response(typeof reply.body === "string" ? reply.body : null, { status: reply.status, headers });
 }
 
 function notFound(): never {

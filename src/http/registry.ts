@@ -43,6 +43,7 @@ export function createRegistryHandler(
   return async function answer(exchange) {
     const endpoint = parseEndpoint(exchange.path);
     if (endpoint === undefined) return undefined;
+    const registries = map(); // once: it may be replaced while this request waits
     refuseLoop(exchange, options.pseudonym);
     const origin = originOf(exchange);
     const namespaces = new URLSearchParams(exchange.query).getAll("ns");
@@ -51,13 +52,13 @@ export function createRegistryHandler(
       throw new RegistryError("UNSUPPORTED", "there is no catalog here", { status: 404 });
 
     const target = { host: origin.host, before: endpoint.before, name: endpoint.name, namespaces };
-    const route = routeFor(target, map(), routing());
+    const route = routeFor(target, registries, routing());
     exchange.notes.registry = route.registry.key;
     exchange.notes.repository = route.repository;
     refuseWrites(exchange, endpoint);
     refuseByPattern(route);
 
-    const reachable = registriesReachable(target, map(), routing());
+    const reachable = registriesReachable(target, registries, routing());
     const sharedHost = reachable.only === undefined ? "shared" : "own";
     const client = identify(exchange, { origin, route, sharedHost });
     const deadlineMs = exchange.receivedAtMs + options.headerBudgetMs;

@@ -11,7 +11,7 @@ import { matchesAny } from "../registry/pattern.ts";
 import type { Registry } from "../registry/registry.ts";
 import type { Route } from "../registry/route.ts";
 import type { Credential, Identity, UpstreamClient, UpstreamResponse } from "../upstream/client.ts";
-import type { Client, Clients, SharedHost } from "./client.ts";
+import type { Client, SharedHost } from "./client.ts";
 import type { Exchange } from "./exchange.ts";
 import type { Origin } from "./origin.ts";
 import { errorOfFailure } from "./refusal.ts";
@@ -45,11 +45,6 @@ export interface AccessOptions {
   readonly pseudonym: string;
 }
 
-export interface AccessDependencies {
-  readonly upstream: UpstreamClient;
-  readonly clients: Clients;
-}
-
 export interface Access {
   /**
    * Asks the upstream in the right name. Gives any answer but a denial; the caller reads or cancels its body.
@@ -66,7 +61,7 @@ const PUBLIC_TTL_MS = 15 * 60_000;
 /** Enough for every repository of a busy farm; an entry is some 200 bytes. */
 const MAX_PUBLIC = 20_000;
 
-export function createAccess(options: AccessOptions, { upstream }: AccessDependencies): Access {
+export function createAccess(options: AccessOptions, upstream: UpstreamClient): Access {
   const isPublic = new LRUCache<string, true>({ max: MAX_PUBLIC, ttl: PUBLIC_TTL_MS });
 
   function identityFor({ client, route }: RegistryRequest): Identity {

@@ -4,7 +4,7 @@
  */
 import { RegistryError } from "../errors.ts";
 import type { Registry, RegistryMap } from "../registry/registry.ts";
-import { registryNamed } from "../registry/route.ts";
+import { registryNamed } from "../registry/lookup.ts";
 import type { Credential } from "../upstream/client.ts";
 import type { Sealer } from "./seal.ts";
 

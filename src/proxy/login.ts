@@ -6,7 +6,7 @@
 import { LRUCache } from "lru-cache";
 import { RegistryError, UpstreamError } from "../errors.ts";
 import type { Registry, RegistryMap } from "../registry/registry.ts";
-import { registryNamed } from "../registry/route.ts";
+import { registryNamed } from "../registry/lookup.ts";
 import { parseScopes } from "../registry/scope.ts";
 import type { Credential, UpstreamClient } from "../upstream/client.ts";
 import { readBounded } from "./body.ts";

@@ -1,0 +1,159 @@
+/**
+ * The composition root: builds every part in order, hands each its options, and closes them in reverse.
+ * The only place that knows all levels.
+ */
+import { randomBytes } from "node:crypto";
+import { type RunningServer, type ServerDependencies, type Settings, StartError } from "./config/settings.ts";
+import { type WatchedCertificate, watchCertificate } from "./front/certificate.ts";
+import { createListener } from "./front/listener.ts";
+import { createRedirectListener } from "./front/redirect.ts";
+import { createAccessLog } from "./http/access-log.ts";
+import { type HttpServer, createHttpServer } from "./http/adapter.ts";
+import { createApp } from "./http/app.ts";
+import { createRegistryHandler } from "./http/registry.ts";
+import { createTokenHandler } from "./http/token.ts";
+import { createAccess } from "./proxy/access.ts";
+import { createClients } from "./proxy/client.ts";
+import { createLoginService } from "./proxy/login.ts";
+import { createOriginReader } from "./proxy/origin.ts";
+import { createSealer } from "./proxy/seal.ts";
+import { type State, openState } from "./proxy/state.ts";
+import type { RoutingOptions } from "./registry/route.ts";
+import { type UpstreamClient, type UpstreamOptions, createUpstreamClient } from "./upstream/client.ts";
+
+/** From a request to its header block (product section 4; containerd gives up after 30 s, protocol R174). */
+const HEADER_BUDGET_MS = 25_000;
+/** Longest request head; clients send tokens of some KiB (protocol R104). */
+const MAX_HEADER_BYTES = 64 * 1024;
+/** Connections that have not said yet whether they speak TLS. A busy farm opens some hundred at once. */
+const MAX_HANDSHAKES = 4096;
+
+/** Starts everything; resolves when each address is bound. @throws StartError with one line for the operator */
+export async function startServer(settings: Settings, dependencies: ServerDependencies): Promise<RunningServer> {
+  const { log } = dependencies;
+  const state = await openState(settings.stateDir, log);
+  const upstream = createUpstreamClient(upstreamOptions(settings, dependencies.build.version), {
+    notice: ({ message, ...facts }) => log.warn(facts, message),
+  });
+  const serving = { ready: false };
+  const http = createApplication(settings, dependencies, { state, upstream, isReady: () => serving.ready });
+  const opened: Opened = { listeners: [], certificate: undefined };
+  try {
+    await openListeners(settings, { http, log: dependencies.log, opened });
+  } catch (error) {
+    await closeListeners(opened);
+    await upstream.close();
+    throw new StartError(error instanceof Error ? error.message : String(error), { cause: error });
+  }
+  serving.ready = true;
+
+  return {
+    addresses: opened.listeners.map((listener) => listener.url),
+    async reload() {
+      await opened.certificate?.reload();
+    },
+    async close(graceMs) {
+      serving.ready = false;
+      await closeListeners(opened);
+      await http.drain(graceMs);
+      await upstream.close();
+    },
+  };
+}
+
+interface Parts {
+  readonly state: State;
+  readonly upstream: UpstreamClient;
+  readonly isReady: () => boolean;
+}
+
+function createApplication(settings: Settings, { log, maps, build }: ServerDependencies, parts: Parts): HttpServer {
+  const { state, upstream, isReady } = parts;
+  const map = () => maps.current();
+  const routing = (): RoutingOptions => ({
+    domainSuffix: settings.hosts.domainSuffix,
+    strictHosts: settings.hosts.strict,
+    unknownHosts: undefined,
+  });
+  const originOf = createOriginReader({
+    publicUrl: settings.hosts.publicUrl,
+    domainSuffix: settings.hosts.domainSuffix,
+    trustedProxies: settings.trustedProxies,
+    forceHttp: settings.hosts.forceHttp,
+  });
+  const clients = createClients({ sealer: createSealer(state.tokenKey), map, now: Date.now });
+  const access = createAccess({ sharePrivate: settings.sharePrivate, pseudonym: state.pseudonym }, upstream);
+  const budget = { headerBudgetMs: HEADER_BUDGET_MS };
+  const registry = createRegistryHandler(
+    { ...budget, pseudonym: state.pseudonym },
+    { map, routing, originOf, clients, access },
+  );
+  const login = createLoginService({ clients, upstream, map });
+  const token = createTokenHandler(budget, { map, routing, originOf, login, knownRealm: upstream.knownRealm });
+  const answer = createApp(
+    { version: build.version, rootLeadsToApi: settings.hosts.rootLeadsToApi },
+    { map, isReady, registry, token, log },
+  );
+  const accessLog = createAccessLog(log, originOf);
+  return createHttpServer(
+    {
+      headersTimeoutMs: settings.client.headerTimeoutMs,
+      keepAliveTimeoutMs: settings.client.keepAliveTimeoutMs,
+      idleTimeoutMs: settings.client.sendTimeoutMs,
+      bodyTimeoutMs: settings.client.bodyTimeoutMs,
+      maxHeaderBytes: MAX_HEADER_BYTES,
+    },
+    { answer, newId: () => randomBytes(8).toString("hex"), ...accessLog },
+  );
+}
+
+interface Opened {
+  /** In the order of opening, each with the URL a person would type. */
+  readonly listeners: { readonly url: string; close(): Promise<void> }[];
+  certificate: WatchedCertificate | undefined;
+}
+
+async function openListeners(
+  settings: Settings,
+  { http, log, opened }: { http: HttpServer; log: ServerDependencies["log"]; opened: Opened },
+): Promise<void> {
+  if (settings.tls !== undefined) opened.certificate = await watchCertificate(settings.tls, { log });
+  const { certificate } = opened;
+  const options = { handshakeTimeoutMs: settings.client.headerTimeoutMs, maxHandshakes: MAX_HANDSHAKES };
+  for (const spec of settings.listen) {
+    const listener = await createListener(spec, options, { http, certificate, log });
+    const scheme = listener.secure ? "https://" : "http://";
+    const url = spec.kind === "unix" ? listener.address.text : `${scheme}${listener.address.text}`;
+    opened.listeners.push({ url, close: () => listener.close() });
+    log.info({ address: url }, "listening");
+  }
+  if (settings.httpRedirect === undefined) return;
+  const redirect = await createRedirectListener(
+    settings.httpRedirect,
+    {
+      acmeWebroot: settings.acmeWebroot,
+      domainSuffix: settings.hosts.domainSuffix,
+      publicUrl: settings.hosts.publicUrl,
+      httpsPort: httpsPort(settings),
+    },
+    { certificate, log },
+  );
+  opened.listeners.push({ url: `http://${redirect.address.text}`, close: () => redirect.close() });
+  log.info({ address: `http://${redirect.address.text}` }, "redirecting to https");
+}
+
+/** The port clients reach https on, as far as we know it. */
+function httpsPort(settings: Settings): number {
+  const tcp = settings.listen.find((spec) => spec.kind === "tcp");
+  return tcp?.kind === "tcp" ? tcp.port : 443;
+}
+
+async function closeListeners({ listeners, certificate }: Opened): Promise<void> {
+  await Promise.all(listeners.map((listener) => listener.close()));
+  certificate?.close();
+}
+
+function upstreamOptions({ upstream }: Settings, version: string): UpstreamOptions {
+  const { connectTimeoutMs, headerTimeoutMs, idleTimeoutMs, family, proxies } = upstream;
+  return { version, connectTimeoutMs, headerTimeoutMs, idleTimeoutMs, family, proxies };
+}
