@@ -29,7 +29,8 @@ export async function openSocksBridge(proxyUrl: string, connectTimeoutMs: number
     sockets.add(client);
     client.on("close", () => sockets.delete(client));
     client.on("error", () => client.destroy());
-    serve(client, { proxy, password, connectTimeoutMs }).catch((error: Error) => refuse(client, 502, error.message));
+    // A status would look like the registry's own on plain requests: a broken connection cannot be mistaken.
+    serve(client, { proxy, password, connectTimeoutMs }).catch(() => client.destroy());
   });
   const port = await listen(server);
   return {
@@ -51,7 +52,8 @@ async function serve(client: Socket, passage: Passage): Promise<void> {
   const { head, rest } = await readHead(client);
   const [requestLine = "", ...lines] = head.split("\r\n");
   const [method = "", target = ""] = requestLine.split(" ");
-  if (!mayPass(lines, passage.password)) return refuse(client, 407, "the bridge is not open to others");
+  if (!mayPass(lines, passage.password))
+    return void client.end("HTTP/1.1 407 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
   const url = new URL(method === "CONNECT" ? `https://${target}` : target);
   const destination = {
     host: url.hostname.replace(/^\[|\]$/g, ""),
@@ -111,13 +113,6 @@ function mayPass(lines: readonly string[], password: Buffer): boolean {
   const line = lines.find((candidate) => /^proxy-authorization:/i.test(candidate)) ?? "";
   const given = Buffer.from(line.slice(line.indexOf(":") + 1).trim());
   return given.length === password.length && timingSafeEqual(given, password);
-}
-
-function refuse(client: Socket, status: number, why: string): void {
-  if (client.destroyed) return;
-  client.end(
-    `HTTP/1.1 ${status} Bridge\r\nContent-Length: ${Buffer.byteLength(why)}\r\nConnection: close\r\n\r\n${why}`,
-  );
 }
 
 function socksProxyOf(url: URL): SocksProxy {

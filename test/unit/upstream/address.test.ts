@@ -71,14 +71,19 @@ test("[T18] isNumericName() finds decimal, octal, hexadecimal and shortened addr
   for (const host of ["2130706433", "0x7f.1", "0x7f000001", "127.1", "0177.0.0.1", "1.2.3.4.5", "a.1", "127.1."]) {
     expect(isNumericName(host)).toBe(true);
   }
-  for (const host of ["127.0.0.1", "ghcr.io", "1.example", "[::1]", "localhost", "x1"]) expect(isNumericName(host)).toBe(false);
+  for (const host of ["127.0.0.1", "ghcr.io", "1.example", "[::1]", "localhost", "x1"])
+    expect(isNumericName(host)).toBe(false);
 });
 
 const configured: AddressRule = { kind: "configured" };
 const fromPublic: AddressRule = { kind: "derived", from: "public", allow: [] };
 const fromPrivate: AddressRule = { kind: "derived", from: "private", allow: [] };
 const fromLoopback: AddressRule = { kind: "derived", from: "loopback", allow: [] };
-const allowing: AddressRule = { kind: "derived", from: "public", allow: ["10.1.0.0/16", "fd00::/8", "169.254.0.0/16", "198.18.0.0/15"] };
+const allowing: AddressRule = {
+  kind: "derived",
+  from: "public",
+  allow: ["10.1.0.0/16", "fd00::/8", "169.254.0.0/16", "198.18.0.0/15"],
+};
 
 const RULES: [string, AddressRule, string, boolean][] = [
   ["a configured upstream on a public address", configured, "8.8.8.8", true],
@@ -117,7 +122,11 @@ describe("mayDial()", () => {
 test("[R108] ruleTowards() trusts the upstream's own host as the upstream itself and derives all others", () => {
   const from = { host: "reg.test", rule: configured, kind: "private" } as const;
   expect(ruleTowards("reg.test", from, [])).toEqual(configured);
-  expect(ruleTowards("cdn.test", from, ["10.0.0.0/8"])).toEqual({ kind: "derived", from: "private", allow: ["10.0.0.0/8"] });
+  expect(ruleTowards("cdn.test", from, ["10.0.0.0/8"])).toEqual({
+    kind: "derived",
+    from: "private",
+    allow: ["10.0.0.0/8"],
+  });
 });
 
 test("isInRange() compares within one family and takes no unreadable range", () => {

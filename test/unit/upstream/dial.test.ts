@@ -58,7 +58,9 @@ test("[T18] reach() refuses a name that leads to a forbidden address without dia
     expect(error).toMatchObject({ kind: "refused-address" });
   }
   for (const host of ["meta.test", "meta6.test", "void.test"]) {
-    expect(await failureOf(dial.reach({ host, port: 443, rule: configured }, limits()))).toMatchObject({ kind: "refused-address" });
+    expect(await failureOf(dial.reach({ host, port: 443, rule: configured }, limits()))).toMatchObject({
+      kind: "refused-address",
+    });
   }
   expect(races).toEqual([]);
 });
@@ -68,7 +70,9 @@ test("[T18] reach() refuses decimal, octal and hexadecimal forms without asking 
   const { asked, lookup } = names({});
   const dial = createDial(options, { lookup, race });
   for (const host of ["2130706433", "0x7f.1", "0177.0.0.1", "127.1"]) {
-    expect(await failureOf(dial.reach({ host, port: 80, rule: configured }, limits()))).toMatchObject({ kind: "refused-address" });
+    expect(await failureOf(dial.reach({ host, port: 80, rule: configured }, limits()))).toMatchObject({
+      kind: "refused-address",
+    });
   }
   expect([asked, races]).toEqual([[], []]);
 });
@@ -76,14 +80,21 @@ test("[T18] reach() refuses decimal, octal and hexadecimal forms without asking 
 test("[T18] reach() dials only the allowed ones of several addresses", async () => {
   const { races, race } = wonRace();
   const dial = createDial(options, { ...names({ "both.test": ["10.0.0.5", "8.8.8.8", "169.254.169.254"] }), race });
-  expect(await dial.reach({ host: "both.test", port: 443, rule: derived }, limits())).toEqual({ address: "8.8.8.8", kind: "public" });
+  expect(await dial.reach({ host: "both.test", port: 443, rule: derived }, limits())).toEqual({
+    address: "8.8.8.8",
+    kind: "public",
+  });
   expect(races).toEqual([["8.8.8.8"]]);
 });
 
 test("[T18] reach() judges each rule for itself, also when the name is remembered under another", async () => {
   const dial = createDial(options, { ...names({ "reg.test": ["10.0.0.5"] }), ...wonRace() });
-  expect(await dial.reach({ host: "reg.test", port: 443, rule: configured }, limits())).toMatchObject({ kind: "private" });
-  expect(await failureOf(dial.reach({ host: "reg.test", port: 443, rule: derived }, limits()))).toMatchObject({ kind: "refused-address" });
+  expect(await dial.reach({ host: "reg.test", port: 443, rule: configured }, limits())).toMatchObject({
+    kind: "private",
+  });
+  expect(await failureOf(dial.reach({ host: "reg.test", port: 443, rule: derived }, limits()))).toMatchObject({
+    kind: "refused-address",
+  });
 });
 
 test("reach() resolves a name once for all who ask, and anew after forget()", async () => {
@@ -125,7 +136,10 @@ test("reach() ends at its caller's deadline and signal, and goes on for the othe
 
 test("reach() offers the families in turns, beginning with the resolver's first (RFC 8305)", async () => {
   const { races, race } = wonRace();
-  const dial = createDial(options, { ...names({ "many.test": ["2606:4700::1", "2606:4700::2", "8.8.8.8", "8.8.4.4", "1.1.1.1"] }), race });
+  const dial = createDial(options, {
+    ...names({ "many.test": ["2606:4700::1", "2606:4700::2", "8.8.8.8", "8.8.4.4", "1.1.1.1"] }),
+    race,
+  });
   await dial.reach({ host: "many.test", port: 443, rule: configured }, limits());
   expect(races).toEqual([["2606:4700::1", "8.8.8.8", "2606:4700::2", "8.8.4.4", "1.1.1.1"]]);
 });
@@ -144,7 +158,10 @@ test("reach() passes the wanted family to the resolver", async () => {
 test("reach() takes the address that answers when another refuses", async () => {
   const { port } = await listenOn("127.0.0.2");
   const dial = createDial(options, names({ "reg.test": ["127.0.0.1", "127.0.0.2"] }));
-  expect(await dial.reach({ host: "reg.test", port, rule: configured }, limits())).toEqual({ address: "127.0.0.2", kind: "loopback" });
+  expect(await dial.reach({ host: "reg.test", port, rule: configured }, limits())).toEqual({
+    address: "127.0.0.2",
+    kind: "loopback",
+  });
 });
 
 test("reach() says what was refused when no address takes a connection", async () => {

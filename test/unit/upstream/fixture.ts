@@ -35,7 +35,10 @@ export interface TestClient extends UpstreamClient {
   readonly notices: UpstreamNotice[];
 }
 
-export function testClient(options: Partial<UpstreamOptions> = {}, dependencies: UpstreamDependencies = {}): TestClient {
+export function testClient(
+  options: Partial<UpstreamOptions> = {},
+  dependencies: UpstreamDependencies = {},
+): TestClient {
   const notices: UpstreamNotice[] = [];
   const client = createUpstreamClient(
     { version: "0.0.0-test", ...options },
@@ -64,6 +67,7 @@ export function registryAt(urls: string | [string, ...string[]], changes: Partia
     credentials: [],
     allow: [],
     deny: [],
+    tags: [],
     proxy: undefined,
     trustedRealms: [],
     allowAddresses: [],

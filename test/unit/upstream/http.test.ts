@@ -36,7 +36,9 @@ test("[R224] send() asks for no encoding", async () => {
 test("[R145] send() puts base path and name prefix where the upstream has them", async () => {
   const host = await wireHost(answering("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"));
   const upstream = { origin: host.url, basePath: "/artifactory/api/docker/hub", namePrefix: "project/" };
-  await testClient().send(ask(registryAt(host.url, { upstreams: [upstream] }), { path: "tags/list", query: "n=5&last=x" }));
+  await testClient().send(
+    ask(registryAt(host.url, { upstreams: [upstream] }), { path: "tags/list", query: "n=5&last=x" }),
+  );
   expect(host.requests[0]?.target).toBe("/artifactory/api/docker/hub/v2/project/library/busybox/tags/list?n=5&last=x");
 });
 
@@ -53,7 +55,8 @@ test("[R219] send() drops hop-by-hop headers on the way to the upstream", async 
   ];
   await testClient().send(ask(registryAt(host.url), { headers }));
   const sent = host.requests[0]?.headers;
-  for (const name of ["x-foo", "keep-alive", "te", "proxy-authorization", "upgrade"]) expect(sent?.has(name)).toBe(false);
+  for (const name of ["x-foo", "keep-alive", "te", "proxy-authorization", "upgrade"])
+    expect(sent?.has(name)).toBe(false);
   expect(sent?.get("x-bar")).toBe("2");
 });
 
@@ -106,7 +109,9 @@ describe("Content-Encoding", () => {
 
   test("[R226] identity and S3's aws-chunked leave bytes and length alone", async () => {
     for (const encoding of ["identity", "aws-chunked", "aws-chunked,identity"]) {
-      const host = await wireHost(answering(`HTTP/1.1 200 OK\r\nContent-Encoding: ${encoding}\r\nContent-Length: 5\r\n\r\nhello`));
+      const host = await wireHost(
+        answering(`HTTP/1.1 200 OK\r\nContent-Encoding: ${encoding}\r\nContent-Length: 5\r\n\r\nhello`),
+      );
       const answer = await testClient().send(ask(registryAt(host.url)));
       expect(answer.headers.get("content-length")).toBe("5");
       expect(answer.headers.has("content-encoding")).toBe(false);
@@ -133,7 +138,11 @@ describe("Content-Encoding", () => {
   });
 
   test("an unknown encoding, or a range of an encoded body, is no usable answer", async () => {
-    for (const head of ["200 OK\r\nContent-Encoding: compress", "206 Partial\r\nContent-Encoding: gzip", "200 OK\r\nContent-Encoding: br, br, br"]) {
+    for (const head of [
+      "200 OK\r\nContent-Encoding: compress",
+      "206 Partial\r\nContent-Encoding: gzip",
+      "200 OK\r\nContent-Encoding: br, br, br",
+    ]) {
       const host = await wireHost(answering(`HTTP/1.1 ${head}\r\nContent-Length: 5\r\n\r\nhello`));
       expect(await failureOf(testClient().send(ask(registryAt(host.url))))).toMatchObject({ kind: "bad-answer" });
     }
@@ -161,7 +170,9 @@ describe("a body that breaks", () => {
   });
 
   test("[R223] Content-Length beside chunked framing is not believed", async () => {
-    const host = await wireHost(answering("HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"));
+    const host = await wireHost(
+      answering("HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"),
+    );
     const answer = await testClient().send(ask(registryAt(host.url)));
     expect(answer.headers.has("content-length")).toBe(false);
     expect(new TextDecoder().decode(await bytesOf(answer))).toBe("hello");
@@ -173,7 +184,10 @@ describe("a body that breaks", () => {
       await answer.gone;
     });
     const answer = await testClient({ idleTimeoutMs: 30 }).send(ask(registryAt(host.url)));
-    expect(await failureOf(bytesOf(answer))).toMatchObject({ kind: "timeout", message: expect.stringContaining("no byte within 30 ms") });
+    expect(await failureOf(bytesOf(answer))).toMatchObject({
+      kind: "timeout",
+      message: expect.stringContaining("no byte within 30 ms"),
+    });
   });
 
   test("one that comes slowly but steadily, or is read slowly, does not", async () => {
@@ -225,7 +239,10 @@ describe("an answer that does not come", () => {
   test("[R257] the header time limit ends it before the deadline", async () => {
     const host = await wireHost((_, answer) => answer.gone);
     const error = await failureOf(testClient({ headerTimeoutMs: 40 }).send(ask(registryAt(host.url))));
-    expect(error).toMatchObject({ kind: "timeout", message: `${host.url}/v2/library/busybox/manifests/latest: no response headers in time` });
+    expect(error).toMatchObject({
+      kind: "timeout",
+      message: `${host.url}/v2/library/busybox/manifests/latest: no response headers in time`,
+    });
   });
 
   test("[R261] the client's leaving ends it with the client's reason", async () => {
@@ -241,7 +258,9 @@ describe("an answer that does not come", () => {
 
   test("a client that left before the request costs none", async () => {
     const host = await wireHost(answering("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"));
-    expect(await failureOf(testClient().send(ask(registryAt(host.url), { signal: AbortSignal.abort() })))).toMatchObject({ name: "AbortError" });
+    expect(
+      await failureOf(testClient().send(ask(registryAt(host.url), { signal: AbortSignal.abort() }))),
+    ).toMatchObject({ name: "AbortError" });
     expect(host.connections()).toBe(0);
   });
 
@@ -251,12 +270,19 @@ describe("an answer that does not come", () => {
     ["a control character in a header", "HTTP/1.1 200 OK\r\nX-A: \x01\r\nContent-Length: 0\r\n\r\n", "bad-answer"],
     ["an upgrade nobody asked for", "HTTP/1.1 101 Switching\r\n\r\n", "bad-answer"],
     ["a status beyond 599", "HTTP/1.1 999 What\r\nContent-Length: 0\r\n\r\n", "bad-answer"],
-    ["half a megabyte of headers", `HTTP/1.1 200 OK\r\nX-A: ${"a".repeat(500_000)}\r\nContent-Length: 0\r\n\r\n`, "bad-answer"],
+    [
+      "half a megabyte of headers",
+      `HTTP/1.1 200 OK\r\nX-A: ${"a".repeat(500_000)}\r\nContent-Length: 0\r\n\r\n`,
+      "bad-answer",
+    ],
     ["a proxy's wish for a password", "HTTP/1.1 407 Proxy\r\nContent-Length: 0\r\n\r\n", "connect"],
     ["nothing", "", "connect"],
   ] as const)("[R280] %s is an UpstreamError", async (_, bytes, kind) => {
     const host = await wireHost(answering(bytes, "fin"));
-    expect(await failureOf(testClient().send(ask(registryAt(host.url))))).toMatchObject({ name: "UpstreamError", kind });
+    expect(await failureOf(testClient().send(ask(registryAt(host.url))))).toMatchObject({
+      name: "UpstreamError",
+      kind,
+    });
   });
 
   test("[R280] a refused connection is one of kind connect", async () => {

@@ -1,6 +1,11 @@
 /** A host that answers raw bytes, for what no registry would send on purpose. */
-import type { Socket } from "node:net";
-import { createWireServer, type WireHandler, type WireRequest, type WireServer, type WireServerOptions } from "../../support/wire-server.ts";
+import {
+  createWireServer,
+  type WireHandler,
+  type WireRequest,
+  type WireServer,
+  type WireServerOptions,
+} from "../../support/wire-server.ts";
 import { closeAfter } from "./fixture.ts";
 
 export interface WireHost extends WireServer {
@@ -25,5 +30,3 @@ export function answering(bytes: string | Uint8Array, how: "keep" | "fin" | "res
     answer.finish(how);
   };
 }
-
-export type { Socket };
