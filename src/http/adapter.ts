@@ -133,6 +133,7 @@ export function createHttpServer(options: HttpServerOptions, dependencies: HttpS
     if (connection === undefined) return void request.socket.destroy();
     if (connection.open >= MAX_PIPELINED) return void connection.socket.destroy();
     connections.requestStarted(connection);
+    connection.uploads?.add(request);
     openRequests += 1;
     const { promise: turn, resolve: endTurn } = Promise.withResolvers<void>();
     const earlier = connection.turn;
@@ -147,6 +148,7 @@ export function createHttpServer(options: HttpServerOptions, dependencies: HttpS
     } finally {
       endTurn();
       openRequests -= 1;
+      connection.uploads?.remove(request);
       connections.requestEnded(connection);
       if (draining && connection.open === 0 && !connection.ending) connections.end(connection);
     }
@@ -157,6 +159,7 @@ export function createHttpServer(options: HttpServerOptions, dependencies: HttpS
     const body = createRequestBody(request, response, {
       awaitsContinue: incoming.expects === "100-continue",
       idleTimeoutMs: options.bodyTimeoutMs,
+      taken: () => connection.uploads?.taken(),
     });
     const exchange = exchangeOf(connection.facts, incoming, body.stream, dependencies.newId());
     let outcome: Omit<Outcome, "durationMs"> = { status: 500, bytesSent: 0, complete: false };

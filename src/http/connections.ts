@@ -5,6 +5,8 @@
  */
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
+import { createUploadFlow } from "./upload-flow.ts";
+import type { UploadFlow } from "./upload-flow.ts";
 
 /** What whoever accepted a connection knows about it. */
 export interface ConnectionFacts {
@@ -23,6 +25,8 @@ export interface Connection {
   open: number;
   /** Settles when the answer to the latest request has ended; never rejects. */
   turn: Promise<void>;
+  /** Backpressure of request bodies; undefined where the runtime has it. */
+  readonly uploads: UploadFlow | undefined;
   /** True once it was decided that the connection ends: nothing is written to it any more. */
   ending: boolean;
 }
@@ -59,7 +63,8 @@ export function createConnections(timeouts: ConnectionTimeouts): Connections {
 
   function add(socket: Socket, facts: ConnectionFacts, origin: "fed" | "direct"): Connection {
     const clock = origin === "fed" ? createClock(socket, timeouts) : undefined;
-    const connection = { socket, facts, open: 0, turn: Promise.resolve(), ending: false, clock };
+    const uploads = origin === "fed" ? createUploadFlow(socket) : undefined;
+    const connection = { socket, facts, uploads, open: 0, turn: Promise.resolve(), ending: false, clock };
     all.set(socket, connection);
     // `close` follows, and whoever writes to the socket sees it: an error says nothing more.
     socket.on("error", () => undefined);

@@ -8,7 +8,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 /** More unread body than this costs more to receive than a new connection. */
 export const MAX_DROPPED_BYTES = 1024 * 1024;
 /** How long an ending connection takes the rest of a body, so that a reset does not overtake the answer. */
-const LINGER_MS = 2_000;
+const LINGER_MS = 1_000;
 
 export interface RequestBody {
   /** Null when the request has no body. */
@@ -26,6 +26,8 @@ export interface RequestBodyOptions {
   readonly awaitsContinue: boolean;
   /** A client that sends no byte for this long while it is read from is cut. */
   readonly idleTimeoutMs: number;
+  /** Called when some of the body was read. */
+  readonly taken: () => void;
 }
 
 const NO_BODY: RequestBody = {
@@ -50,7 +52,7 @@ export function createRequestBody(
       awaitsContinue = false;
       response.writeContinue();
     }
-    const chunk = await nextChunk(request, options.idleTimeoutMs);
+    const chunk = await nextChunk(request, options);
     if (chunk === undefined) return controller.close();
     received += chunk.byteLength;
     controller.enqueue(chunk);
@@ -60,7 +62,7 @@ export function createRequestBody(
     // Nothing is read ahead: the first read decides about 100 Continue.
     stream: new ReadableStream<Uint8Array>({ pull }, { highWaterMark: 0 }),
     endsConnection: () => !request.readableEnded && (awaitsContinue || announced - received > MAX_DROPPED_BYTES),
-    linger: () => (awaitsContinue ? Promise.resolve() : dropSome(request)),
+    linger: () => (awaitsContinue ? Promise.resolve() : dropSome(request, options.taken)),
     dropRest: () => dropRest(request),
   };
 }
@@ -71,8 +73,10 @@ function announcedBytes(request: IncomingMessage): number {
   return Number(request.headers["content-length"] ?? 0);
 }
 
+type ReadOptions = Pick<RequestBodyOptions, "idleTimeoutMs" | "taken">;
+
 /** The next bytes, or undefined at the end. @throws when the client leaves, breaks the framing or stalls */
-function nextChunk(request: IncomingMessage, timeoutMs: number): Promise<Uint8Array | undefined> {
+function nextChunk(request: IncomingMessage, { idleTimeoutMs, taken }: ReadOptions): Promise<Uint8Array | undefined> {
   return new Promise((resolve, reject) => {
     const settle = (finish: () => void): void => {
       clearTimeout(timer);
@@ -82,26 +86,28 @@ function nextChunk(request: IncomingMessage, timeoutMs: number): Promise<Uint8Ar
     const fail = (error: unknown): void => settle(() => reject(error));
     const look = (): void => {
       const chunk: Uint8Array | null = request.read();
+      taken();
       if (chunk !== null) settle(() => resolve(chunk));
       else if (request.readableEnded) settle(() => resolve(undefined));
       else if (request.destroyed) fail(new Error("the client left before the end of its request body"));
     };
     const timer = setTimeout(() => {
-      fail(new Error(`expected more of the request body within ${timeoutMs} ms`));
+      fail(new Error(`expected more of the request body within ${idleTimeoutMs} ms`));
       request.socket.destroy();
-    }, timeoutMs);
+    }, idleTimeoutMs);
     request.on("readable", look).on("end", look).on("close", look).on("error", fail);
     look();
   });
 }
 
-async function dropSome(request: IncomingMessage): Promise<void> {
+async function dropSome(request: IncomingMessage, taken: () => void): Promise<void> {
   const deadline = performance.now() + LINGER_MS;
   let dropped = 0;
   while (dropped <= MAX_DROPPED_BYTES) {
     const leftMs = deadline - performance.now();
     // The connection ends in any case: how the rest of the body fails is of no interest.
-    const chunk = leftMs > 0 ? await nextChunk(request, leftMs).catch(() => undefined) : undefined;
+    const options = { idleTimeoutMs: leftMs, taken };
+    const chunk = leftMs > 0 ? await nextChunk(request, options).catch(() => undefined) : undefined;
     if (chunk === undefined) return;
     dropped += chunk.byteLength;
   }

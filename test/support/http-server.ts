@@ -82,7 +82,8 @@ export async function startHttpServer({ way, answer, ...options }: TestServerOpt
   };
 }
 
-function trusted() {
+/** How a TLS client trusts the test server. */
+export function trusted() {
   return { ca: testAuthority().certPem, servername: "localhost" };
 }
 
