@@ -75,7 +75,7 @@ export class RegistryError extends Error {
 export type UpstreamErrorKind = "connect" | "tls" | "timeout" | "refused-address" | "bad-answer" | "token";
 
 export interface UpstreamErrorOptions {
-  /** Status of the token server, for `token`. */
+  /** Status of the token server, for `token`; of the storage that refused a signed URL, for `bad-answer`. */
   status?: number;
   /** Value of the upstream's Retry-After, as it came. */
   retryAfter?: string;

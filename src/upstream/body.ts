@@ -102,7 +102,7 @@ export async function discardBody(body: ReadableStream<Uint8Array> | null): Prom
 
 /** Error pages and redirect notes are a few hundred bytes; more costs longer than a new connection, and so does waiting. */
 const MAX_DISCARDED_BYTES = 64 * 1024;
-const MAX_DISCARD_MS = 500;
+const MAX_DISCARD_MS = 200;
 
 export interface ReadLimits {
   readonly maxBytes: number;

@@ -95,9 +95,7 @@ function mayPass(outcome: Outcome | undefined): boolean {
     case "connect":
       return true;
     case "token":
-      return (
-        outcome.error.retryAfter === undefined && outcome.error.status !== 429 && (outcome.error.status ?? 500) >= 500
-      );
+      return outcome.error.retryAfter === undefined && (outcome.error.status ?? 500) >= 500;
     // Storage that refused a signed URL: a fresh one may do.
     case "bad-answer":
       return outcome.error.status !== undefined;

@@ -5,6 +5,7 @@
  */
 import tls from "node:tls";
 import { LRUCache } from "lru-cache";
+import { UpstreamError } from "../errors.ts";
 import type { Registry } from "../registry/registry.ts";
 import { addressLiteral } from "./address.ts";
 import { chooseProxy, type OutgoingProxies, type ProxyChoice } from "./proxy.ts";
@@ -22,7 +23,7 @@ export interface Outlet {
 }
 
 export interface Outlets {
-  /** @throws TypeError for a proxy that cannot be used */
+  /** @throws UpstreamError `connect` for an outgoing proxy that cannot be used */
   outletFor(url: URL, registry: Registry): Promise<Outlet>;
   /** Closes idle connections and the bridges. */
   close(): Promise<void>;
@@ -56,7 +57,13 @@ export function createOutlets(options: OutletOptions): Outlets {
     if (choice.kind === "http") return choice.url;
     const bridge = bridges.get(choice.url) ?? openSocksBridge(choice.url, options.connectTimeoutMs);
     bridges.set(choice.url, bridge);
-    return (await bridge).url;
+    try {
+      return (await bridge).url;
+    } catch (cause) {
+      // The next request tries anew.
+      bridges.delete(choice.url);
+      throw new UpstreamError("connect", "the bridge to the SOCKS proxy could not be opened", { cause });
+    }
   }
 
   return {

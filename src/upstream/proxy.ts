@@ -3,6 +3,7 @@
  * the environment by itself; here the choice is always explicit, so that a proxy is neither taken nor ignored silently.
  */
 import ipaddr from "ipaddr.js";
+import { UpstreamError } from "../errors.ts";
 import type { Registry } from "../registry/registry.ts";
 import { addressLiteral, isInRange } from "./address.ts";
 
@@ -27,7 +28,7 @@ export type ProxyChoice =
 
 /**
  * The way to a target.
- * @throws TypeError for a proxy that is no URL or has another scheme; its text is not in the message, as it may hold a password
+ * @throws UpstreamError `connect` for a proxy that is no URL or has another scheme; its text is not in the message, as it may hold a password
  */
 export function chooseProxy(
   target: URL,
@@ -63,7 +64,8 @@ function parseProxy(text: string): ProxyChoice {
     case "socks5h:":
       return { kind: "socks", url: url.href };
     default:
-      throw new TypeError(
+      throw new UpstreamError(
+        "connect",
         `outgoing proxy: expected an http, https, socks5 or socks5h URL, got ${url?.protocol ?? "no URL"}`,
       );
   }

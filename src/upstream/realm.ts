@@ -4,7 +4,6 @@
  */
 import { getDomain } from "tldts";
 import { UpstreamError } from "../errors.ts";
-import { addressLiteral } from "./address.ts";
 
 /**
  * The realm's URL.
@@ -39,8 +38,7 @@ function isHost(url: URL, host: string): boolean {
   return url.hostname === host || url.host === host;
 }
 
-/** Private suffixes count: two tenants of one hosting domain are strangers. */
+/** Private suffixes count: two tenants of one hosting domain are strangers. Addresses and bare names have none. */
 function registrableDomain(host: string): string | undefined {
-  if (addressLiteral(host) !== undefined) return undefined;
   return getDomain(host, { allowPrivateDomains: true }) ?? undefined;
 }

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { makeImage } from "../../support/images.ts";
-import { ask, bytesOf, failureOf, fakeRegistry, registryAt, testClient, userAt } from "./fixture.ts";
+import { ask, bytesOf, failureOf, fakeRegistry, registryAt, testClient, upstreamAt, userAt } from "./fixture.ts";
+import { askInTurn } from "../../../src/upstream/failover.ts";
 import { answering, wireHost } from "./wire.ts";
 
 const image = makeImage();
@@ -81,6 +82,38 @@ test("[R248] a credential goes to its own upstream and to no other", async () =>
   expect(first.requests.some(({ headers }) => headers.has("authorization"))).toBe(true);
   expect(second.count()).toBeGreaterThan(0);
   expect(second.requests.some(({ headers }) => headers.has("authorization"))).toBe(false);
+});
+
+test.each([
+  ["the next upstream has it", [[404], [200]], 0],
+  ["another one tells more", [[404], [429]], 0],
+  ["a later try tells more", [[503, 200]], 0],
+  ["the first of equals is taken", [[404], [404]], 1],
+] as const)("askInTurn() leaves no body unread but the answer's: %s", async (_, scripts, chosen) => {
+  const bodies: { isCancelled: boolean }[] = [];
+  const upstreams = scripts.map((__, index) => upstreamAt(`http://upstream-${index}.test`));
+  const remaining = scripts.map((statuses) => [...statuses]);
+  const answered = await askInTurn({
+    upstreams,
+    ask: async (upstream) => {
+      const status = remaining[upstreams.indexOf(upstream)]?.shift() ?? 500;
+      const state = { isCancelled: false };
+      bodies.push(state);
+      const body = new ReadableStream<Uint8Array>({
+        start: (controller) => controller.enqueue(new Uint8Array(100_000)),
+        cancel: () => void (state.isCancelled = true),
+      });
+      return { status, headers: new Headers(), body, url: new URL(upstream.origin), addressKind: "public" };
+    },
+    credentialOrigin: undefined,
+    signal: new AbortController().signal,
+    deadlineMs: performance.now() + 2_000,
+    random: () => 0,
+    sleep: async () => undefined,
+    onFailure: () => undefined,
+  });
+  expect(bodies.map(({ isCancelled }) => isCancelled)).toEqual(chosen === 1 ? [false, true] : [true, false]);
+  await answered.response.body?.cancel();
 });
 
 describe("when none has it, the answer is", () => {

@@ -8,7 +8,7 @@ import { answering, wireHost } from "./wire.ts";
 
 const text = new TextEncoder().encode(JSON.stringify({ hello: "world".repeat(100) }));
 
-test("[R279] send() asks as layover, with the headers it was given and none of fetch's own", async () => {
+test("[R147, R279] send() asks as layover, with the headers it was given and none of fetch's own", async () => {
   const host = await wireHost(answering("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"));
   const headers: HeaderLine[] = [
     ["Accept", "application/vnd.oci.image.index.v1+json"],
@@ -343,4 +343,26 @@ test("send() gives no body for HEAD, 204 and 304, and elapsed time and upstream 
     expect(answer.upstream.origin).toBe(host.url);
     expect(answer.elapsedMs).toBeGreaterThan(0);
   }
+});
+
+test("send() leaves nothing on the client's signal, which may live as long as its connection", async () => {
+  const registry = await fakeRegistry({ auth: "bearer" });
+  registry.add("library/busybox", makeImage());
+  registry.faults.manifest.redirect = {};
+  const { signal } = new AbortController();
+  let listening = 0;
+  const counted = Object.assign(signal, {
+    addEventListener: (...args: Parameters<AbortSignal["addEventListener"]>) => {
+      listening++;
+      return AbortSignal.prototype.addEventListener.apply(signal, args);
+    },
+    removeEventListener: (...args: Parameters<AbortSignal["removeEventListener"]>) => {
+      listening--;
+      return AbortSignal.prototype.removeEventListener.apply(signal, args);
+    },
+  });
+  const answer = await testClient().send(ask(registryAt(registry.url), { signal: counted }));
+  expect(listening).toBe(1);
+  await bytesOf(answer);
+  expect(listening).toBe(0);
 });

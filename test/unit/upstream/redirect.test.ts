@@ -208,6 +208,7 @@ describe("a second registry behind a redirect", () => {
   async function twoRegistries(changes: { auth: "bearer" | "basic" }) {
     const second = await fakeRegistry({ ...changes, users: { ann: { password: "pw" } } });
     second.add("k8s/images/busybox", image);
+    second.faults.auth.placeholderScope = true;
     const first = await fakeRegistry({ auth: "none" });
     first.add("library/busybox", image);
     first.faults.manifest.redirect = { to: `${second.url}/v2/k8s/images/busybox/manifests/latest` };

@@ -2,6 +2,8 @@ import { describe, expect, test } from "bun:test";
 import { ask, bytesOf, failureOf, fakeRegistry, registryAt, testClient } from "./fixture.ts";
 import { makeImage } from "../../support/images.ts";
 import { answering, wireHost } from "./wire.ts";
+import type { HttpRequest, HttpResponse } from "../../../src/upstream/http.ts";
+import { createTokens } from "../../../src/upstream/token.ts";
 
 const image = makeImage();
 
@@ -139,12 +141,12 @@ describe("a token answer", () => {
     expect(registry.tokenRequests).toHaveLength(1);
   });
 
-  test("[R211] of 429 keeps its Retry-After and is not asked again", async () => {
+  test.each(["37", undefined])("[R211] of 429 keeps its Retry-After %p and is not asked again", async (retryAfter) => {
     const registry = await bearerRegistry();
     registry.faults.token.status = 429;
-    registry.faults.token.retryAfter = "37";
+    if (retryAfter !== undefined) registry.faults.token.retryAfter = retryAfter;
     const error = await failureOf(testClient().send(ask(registryAt(registry.url))));
-    expect(error).toMatchObject({ kind: "token", status: 429, retryAfter: "37" });
+    expect(error).toMatchObject({ kind: "token", status: 429, retryAfter });
     expect(registry.tokenRequests).toHaveLength(1);
   });
 
@@ -179,4 +181,31 @@ test("[R148] a token server may redirect", async () => {
     200,
   );
   expect(moved.requests).toHaveLength(1);
+});
+
+test("[R112] drop() leaves alone the token that has taken the refused one's place", async () => {
+  let serial = 0;
+  const exchange = async ({ url }: HttpRequest): Promise<HttpResponse> => {
+    const body = new Response(JSON.stringify({ token: `t${++serial}` })).body;
+    return { status: 200, headers: new Headers(), body, url, addressKind: "public" };
+  };
+  const tokens = createTokens({ exchange, now: () => 0, timeoutMs: 1_000 });
+  const realm = new URL("https://auth.test/token");
+  const rule = { kind: "configured" } as const;
+  const request = {
+    registry: registryAt("https://reg.test"),
+    origin: "https://reg.test",
+    realm,
+    rule,
+    service: undefined,
+    scopes: [],
+    credential: undefined,
+  };
+  const limits = { signal: new AbortController().signal, deadlineMs: performance.now() + 1_000 };
+  const get = () => tokens.get(request, limits);
+  expect(await get()).toMatchObject({ token: "t1" });
+  tokens.drop(request, "t1");
+  expect(await get()).toMatchObject({ token: "t2" });
+  tokens.drop(request, "t1");
+  expect(await get()).toMatchObject({ token: "t2" });
 });
