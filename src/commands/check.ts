@@ -52,7 +52,7 @@ export async function check(settings: Settings, dependencies: CheckDependencies)
       {
         verdict: "ok",
         subject: "registry map",
-        text: `${mapText(settings.map)}: ${registries.length} registries, default ${meant.key}`,
+        text: `${mapText(settings.map)}: ${registries.length} ${registries.length === 1 ? "registry" : "registries"}, default ${meant.key}`,
       },
       ...(settings.tls === undefined ? [] : [await checkCertificate(settings.tls, dependencies)]),
       ...(await inBatches(upstreams, ({ registry, upstream }) => checkUpstream(registry, upstream, asker))),
