@@ -7,12 +7,13 @@ import { swagger } from "@elysiajs/swagger";
 import { Elysia } from "elysia";
 import script from "swagger-ui-dist/swagger-ui-bundle.js" with { type: "file" };
 import style from "swagger-ui-dist/swagger-ui.css" with { type: "file" };
+import { registryPaths } from "./openapi.ts";
 
 export const DOCS_PATH = "/docs";
 const SCRIPT_PATH = "/docs/assets/swagger-ui-bundle.js";
 const STYLE_PATH = "/docs/assets/swagger-ui.css";
 
-/** Routes of the description and its assets; `describe` adds what is not an Elysia route of its own. */
+/** Routes of the description, its page, and the page's assets. */
 export function createDocsRoutes(version: string) {
   return new Elysia({ name: "docs" })
     .use(
@@ -21,6 +22,7 @@ export function createDocsRoutes(version: string) {
         provider: "swagger-ui",
         theme: STYLE_PATH,
         documentation: {
+          paths: registryPaths(),
           info: {
             title: "Layover",
             version,
