@@ -7,6 +7,7 @@ import { open } from "node:fs/promises";
 import http from "node:http";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import path from "node:path";
+import type { Duplex } from "node:stream";
 import { RegistryError } from "../errors.ts";
 import type { HeaderLine } from "../errors.ts";
 import type { Log } from "../log.ts";
@@ -55,6 +56,7 @@ export async function createRedirectListener(
     keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
     // The whole request: nothing here reads a body.
     requestTimeout: 2 * HEADERS_TIMEOUT_MS,
+    connectionsCheckingInterval: HEADERS_TIMEOUT_MS / 2,
     requireHostHeader: false,
   });
   server.on("request", (request, response) => {
@@ -66,11 +68,8 @@ export async function createRedirectListener(
       },
     );
   });
-  server.on("connect", (_request, socket) => socket.end(rawAnswer(MALFORMED)));
-  server.on("clientError", (_error, socket) => {
-    if (socket.writable) socket.end(rawAnswer(MALFORMED));
-    else socket.destroy();
-  });
+  server.on("connect", (_request, socket) => refuse(socket));
+  server.on("clientError", (_error, socket) => refuse(socket));
   const bound = await listenOn(server, spec, "--http-redirect");
   server.on("error", (error) => dependencies.log.error({ reason: error.message }, "accepting a connection failed"));
   return {
@@ -136,6 +135,11 @@ async function readChallenge(webroot: string, token: string): Promise<Uint8Array
   } finally {
     await file.close();
   }
+}
+
+function refuse(socket: Duplex): void {
+  if (socket.writable) socket.end(rawAnswer(MALFORMED), () => socket.destroy());
+  else socket.destroy();
 }
 
 type FileHandle = Awaited<ReturnType<typeof open>>;
