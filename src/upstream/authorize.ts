@@ -39,7 +39,7 @@ const PING_TTL_MS = 10 * 60_000;
 
 /** What can be sent: an Authorization value, nothing, or nothing because the token server refused. */
 type Proof =
-  | { readonly kind: "send"; readonly value: string; readonly refused: () => void }
+  | { readonly kind: "send"; readonly value: string; readonly age: "kept" | "new"; readonly refused: () => void }
   | { readonly kind: "nothing" }
   | { readonly kind: "denied" };
 
@@ -66,10 +66,28 @@ export function createAuthorizer({ exchange, tokens, onForeignRealm }: Authorize
     if (demand === undefined || proof.kind === "nothing") return bare;
     await discardBody(bare.body);
     if (proof.kind === "denied") return deniedAnswer(request, bare.addressKind);
-    const answer = await exchange(withAuthorization(request, proof.value));
-    if (answer.status === 401) proof.refused();
-    else demands.set(key, demand);
+    const answer = await prove(demand, proof, request);
+    if (answer.status !== 401) demands.set(key, demand);
     return answer;
+  }
+
+  /**
+   * Shows the proof. A kept token that is refused says nothing about who may read: it may have been revoked since, while another
+   * client's refusal made us forget the demand. So a new one is shown once.
+   */
+  async function prove(
+    demand: Demand,
+    proof: Proof & { kind: "send" },
+    request: AuthorisedRequest,
+  ): Promise<HttpResponse> {
+    const answer = await exchange(withAuthorization(request, proof.value));
+    if (answer.status !== 401) return answer;
+    proof.refused();
+    if (proof.age === "new") return answer;
+    const fresh = await proofFor(demand, request);
+    if (fresh.kind !== "send") return answer;
+    await discardBody(answer.body);
+    return prove(demand, { ...fresh, age: "new" }, request);
   }
 
   /** With what is known from before; undefined when there is nothing to send. */
@@ -86,13 +104,14 @@ export function createAuthorizer({ exchange, tokens, onForeignRealm }: Authorize
     const credential = ownCredential(request);
     if (demand.kind === "basic") {
       const value = credential === undefined ? undefined : basicAuthorization(credential);
-      return value === undefined ? NOTHING : { kind: "send", value, refused: () => undefined };
+      return value === undefined ? NOTHING : { kind: "send", value, age: "new", refused: () => undefined };
     }
     if (credential !== undefined && !demand.mayReceiveCredentials) onForeignRealm(request.registry, demand.token.realm);
     const wanted: TokenRequest = { ...demand.token, credential: demand.mayReceiveCredentials ? credential : undefined };
     const answer = await tokens.get(wanted, request);
     if (answer.kind === "denied") return answer;
-    return { kind: "send", value: `Bearer ${answer.token}`, refused: () => tokens.drop(wanted, answer.token) };
+    const refused = () => tokens.drop(wanted, answer.token);
+    return { kind: "send", value: `Bearer ${answer.token}`, age: answer.age, refused };
   }
 
   /** Reads a challenge; realms that upstreams themselves name become known. */

@@ -27,7 +27,12 @@ export interface TokenRequest {
 }
 
 export type TokenAnswer =
-  | { readonly kind: "token"; readonly token: string }
+  | {
+      readonly kind: "token";
+      readonly token: string;
+      /** `kept`: fetched for an earlier request, so it may have been revoked since. */
+      readonly age: "kept" | "new";
+    }
   /** The token server answered 401 or 403: it does not give this identity this scope (protocol R102). */
   | { readonly kind: "denied" };
 
@@ -82,7 +87,7 @@ export function createTokens({ exchange, now, timeoutMs }: TokensDependencies): 
       const key = keyOf(request);
       const cached = cache.get(key);
       if (cached !== undefined && now() < cached.renewAtMs)
-        return Promise.resolve({ kind: "token", token: cached.token });
+        return Promise.resolve({ kind: "token", token: cached.token, age: "kept" });
       const flight = flights.get(key) ?? obtain(key, request).finally(() => flights.delete(key));
       flights.set(key, flight);
       return waitFor(flight, { ...limits, what: `token of ${nameOf(request.realm)}` });
@@ -102,7 +107,8 @@ function keyOf({ origin, realm, service, scopes, credential }: TokenRequest): st
 }
 
 type Fetched =
-  { readonly kind: "token"; readonly token: string; readonly lifetimeSeconds: number } | { readonly kind: "denied" };
+  | { readonly kind: "token"; readonly token: string; readonly age: "new"; readonly lifetimeSeconds: number }
+  | { readonly kind: "denied" };
 
 async function fetchToken(
   request: TokenRequest,
@@ -177,7 +183,7 @@ function parseToken(bytes: Uint8Array, what: string): Fetched {
   if (typeof token !== "string" || !/^[\x21-\x7e]+$/.test(token)) {
     throw new UpstreamError("token", `${what}: expected JSON with token or access_token, got neither`);
   }
-  return { kind: "token", token, lifetimeSeconds: lifetimeOf(answer?.["expires_in"]) };
+  return { kind: "token", token, age: "new", lifetimeSeconds: lifetimeOf(answer?.["expires_in"]) };
 }
 
 function parseObject(text: string): Record<string, unknown> | undefined {

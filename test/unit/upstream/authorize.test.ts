@@ -134,6 +134,17 @@ describe("a token", () => {
     expect(registry.tokenRequests).toHaveLength(2);
   });
 
+  test("[R110, R111] that has become bad is replaced though somebody else was refused in between", async () => {
+    const registry = await bearerRegistry();
+    const client = testClient();
+    const at = registryAt(registry.url);
+    const ann = { repository: "private/app", identity: userAt(registry.url, "ann", "pä:ss") };
+    expect(await statusOf(client, at, ann)).toBe(200);
+    registry.expireTokens();
+    expect(await statusOf(client, at, { repository: "private/app" })).toBe(401);
+    expect(await statusOf(client, at, ann)).toBe(200);
+  });
+
   test("[R111] that has become bad is not replaced from the realm that is named then (nvcr.io)", async () => {
     const registry = await bearerRegistry();
     registry.faults.auth.realmSwitch = true;
