@@ -29,8 +29,8 @@ export function assignHosts(
 }
 
 function claimsOf({ entry }: KeyGroup): string[] {
-  const [first] = entry.upstreams.filter(isBare).slice(0, 1);
-  const own = first === undefined || first !== entry.upstreams[0] ? [] : namesOf(hostOf(first));
+  const [first] = entry.upstreams;
+  const own = first !== undefined && isBare(first) ? namesOf(hostOf(first)) : [];
   return [...(entry.hosts ?? []), ...own];
 }
 

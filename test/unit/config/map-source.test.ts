@@ -248,11 +248,12 @@ describe("fetchMap()", () => {
     const whole = "x".repeat(1024 * 1024);
     expect(await fetchMap(URL_TEXT, answering(new Response(whole)))).toHaveLength(1024 * 1024);
     let isCancelled = false;
-    const endless = new ReadableStream<Uint8Array>({
-      pull: (controller) => controller.enqueue(new Uint8Array(64 * 1024)),
+    let rest = 64;
+    const longer = new ReadableStream<Uint8Array>({
+      pull: (controller) => (rest-- > 0 ? controller.enqueue(new Uint8Array(64 * 1024)) : controller.close()),
       cancel: () => void (isCancelled = true),
     });
-    await expect(fetchMap(URL_TEXT, answering(new Response(endless)))).rejects.toThrow(
+    await expect(fetchMap(URL_TEXT, answering(new Response(longer)))).rejects.toThrow(
       "expected at most 1048576 bytes, got more",
     );
     expect(isCancelled).toBe(true);

@@ -321,6 +321,8 @@ describe("hosts", () => {
     expect(map.byKey.get("docker")).toMatchObject({ isDockerHub: false, hosts: ["corp.example", "reg.example"] });
     expect(map.byHost.get("docker.io")?.key).toBe("hub");
     expect(map.default.key).toBe("docker");
+    const alone = await parse({ docker: { upstreams: ["https://reg.example"], hosts: ["corp.example"] } });
+    expect(alone.byHost.has("docker.io")).toBe(false);
   });
 
   test("a further upstream's host counts where nobody claims it", async () => {

@@ -20,6 +20,7 @@ describe("parseSize()", () => {
     ["1024", 1024],
     ["1k", 1024],
     ["1.5K", 1536],
+    ["512m", 512 * 1024 ** 2],
     ["32g", 32 * 1024 ** 3],
     ["2t", 2 * 1024 ** 4],
   ])("reads %p as %p bytes", (text, bytes) => expect(parseSize(text)).toBe(bytes));
