@@ -86,7 +86,8 @@ function createConfiguration(name: string, place: ClientPlace) {
     async configure(setup: Setup): Promise<void> {
       mkdirSync(dir, { recursive: true });
       await Bun.write(env.REGISTRY_AUTH_FILE, "{}");
-      await Bun.write(env.CONTAINERS_STORAGE_CONF, '[storage]\ndriver = "overlay"\n');
+      const storage = `[storage]\ndriver = "overlay"\ngraphroot = "${dir}/root"\nrunroot = "${dir}/run"\n`;
+      await Bun.write(env.CONTAINERS_STORAGE_CONF, storage);
       await Bun.write(
         env.CONTAINERS_CONF,
         '[engine]\nruntime = "runc"\ncgroup_manager = "cgroupfs"\nevents_logger = "none"\n',

@@ -22,5 +22,11 @@ if [ ! -f "$LAYOVER_CLIENTS_STORE/references.json" ]; then
   mv "$LAYOVER_CLIENTS_STORE.new" "$LAYOVER_CLIENTS_STORE"
 fi
 
+# Tests may push: what they write is gone with the namespace.
+mkdir -p /run/layover-clients/{upper,work,store}
+mount -t overlay overlay /run/layover-clients/store \
+  -o "lowerdir=$LAYOVER_CLIENTS_STORE,upperdir=/run/layover-clients/upper,workdir=/run/layover-clients/work"
+export LAYOVER_CLIENTS_STORE=/run/layover-clients/store
+
 cd "$root"
 bun test --timeout 300000 "$@" test/clients

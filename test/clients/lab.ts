@@ -104,7 +104,21 @@ export function allClients(dir: string, caFile: string): Client[] {
       ctr: "ctr2",
       fetchPieceBytes: 1 << 20,
     }),
-    createDockerClient(place),
+    createDockerClient({
+      ...place,
+      name: "docker",
+      daemon: "/usr/sbin/dockerd",
+      containerd: "/usr/bin/containerd",
+      mirrorForms: ["root"], // a path is refused by 20.10: "invalid mirror: path, query, or fragment"
+      flags: ["--oom-score-adjust=0"], // without CAP_SYS_RESOURCE it cannot lower the score
+    }),
+    createDockerClient({
+      ...place,
+      name: "docker29",
+      daemon: "dockerd2",
+      containerd: "containerd2",
+      mirrorForms: ["root", "before"],
+    }),
     createCrane(place),
     createHelm(place),
   ];

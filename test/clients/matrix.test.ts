@@ -26,9 +26,11 @@ afterAll(() => lab?.stop());
 for (const { name, programs } of allClients("", "")) {
   const absent = programs.filter((program) => !hasProgram(program));
   describe(name, () => {
-    test.if(absent.length > 0 && process.env["CI"] === "true")(`needs ${absent.join(", ")}`, () => {
-      throw new Error(`expected ${absent.join(", ")} on this machine: see .ci/run and test/clients/tools.sh`);
-    });
+    if (absent.length > 0 && process.env["CI"] === "true") {
+      test(`needs ${absent.join(", ")}`, () => {
+        throw new Error(`expected ${absent.join(", ")} on this machine: see .ci/run and test/clients/tools.sh`);
+      });
+    }
     test.skipIf(absent.length > 0)("does what is known of it straight from the upstream", async () => {
       for (const image of imagesOf(name)) {
         const outcome = await baseline(clientNamed(name), image);
@@ -41,7 +43,10 @@ for (const { name, programs } of allClients("", "")) {
       test.skipIf(absent.length > 0)(`${mode.name} · ${image}`, async () => {
         const client = clientNamed(name);
         const expected = await baseline(client, image);
-        expect(await pull(client, mode.setup, mode.reference(image))).toEqual(expected);
+        const outcome = await pull(client, mode.setup, mode.reference(image));
+        // A client that failed at its mirror goes on to the origin and complains about that.
+        const hasOrigin = mode.setup.mirror !== undefined && "failure" in expected;
+        expect(outcome).toEqual(hasOrigin ? { failure: expect.any(String) } : expected);
       });
     }
   });

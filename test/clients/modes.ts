@@ -74,7 +74,7 @@ export function modesOf(client: Client): Mode[] {
 /** The mode that people use this client in most; the short form tries every image in it. */
 export function usualModeOf(client: Client): string {
   if (client.name.startsWith("containerd")) return "mirror root, quay.io";
-  return client.name === "docker" ? "mirror root, docker.io" : "path, host name";
+  return client.name.startsWith("docker") ? "mirror root, docker.io" : "path, host name";
 }
 
 export const IMAGES = [
@@ -100,8 +100,9 @@ export function isBeyond(client: string, image: string): boolean {
     podman: ["lab/nested:latest", "lab/zero:latest", "lab/chart:0.1.0"],
     buildah: ["lab/nested:latest", "lab/zero:latest", "lab/chart:0.1.0"],
     containerd: ["lab/zero:latest", "lab/chart:0.1.0"],
-    containerd2: ["lab/zero:latest", "lab/chart:0.1.0"],
+    containerd2: ["lab/zero:latest"],
     docker: ["lab/zstd:latest", "lab/nested:latest", "lab/zero:latest", "lab/chart:0.1.0"],
+    docker29: ["lab/zero:latest"],
     crane: [],
   };
   if (family === "helm") return !image.startsWith("lab/chart");

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the clients that Debian does not have, from Go modules, into the suite's cache: crane, helm, cosign and containerd 2.
+# Builds the clients that Debian does not have, from Go modules, into the suite's cache: crane, helm, cosign, containerd 2 and docker 29.
 # Needs Go 1.21 or later (it fetches the toolchain a module asks for). What is there already is left alone.
 set -euo pipefail
 cache=${LAYOVER_CLIENTS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/layover-clients}
@@ -19,5 +19,7 @@ build() { # name package@version [go install options]
 build crane github.com/google/go-containerregistry/cmd/crane@v0.22.1
 build containerd2 github.com/containerd/containerd/v2/cmd/containerd@v2.4.2 -tags no_btrfs
 build ctr2 github.com/containerd/containerd/v2/cmd/ctr@v2.4.2 -tags no_btrfs
+build containerd-shim-runc-v2 github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2@v2.4.2
+build dockerd2 github.com/moby/moby/v2/cmd/dockerd@v2.0.0-beta.24
 build helm helm.sh/helm/v3/cmd/helm@v3.22.0
 build cosign github.com/sigstore/cosign/v2/cmd/cosign@v2.6.5
