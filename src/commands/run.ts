@@ -65,6 +65,7 @@ async function runCommand(line: CommandLine, surroundings: Surroundings): Promis
       refuseOperands(line, 1);
       return runSetup(line, surroundings);
     default:
+      if (line.problems.length > 0) throw new ConfigError(line.problems);
       throw usage(`unknown command ${line.command}${suggestion(line.command ?? "", Object.keys(COMMANDS))}`);
   }
 }

@@ -24,12 +24,14 @@ export function readCommandLine(argv: readonly string[]): CommandLine {
   const flags = new Map<OptionName, string>();
   const problems: Problem[] = [];
   let wants: CommandLine["wants"];
+  // The word behind an unknown flag is its value as far as anybody can tell: `--lisen :80` is one mistake, not two.
+  let valueAt = -1;
   for (const token of tokensOf(argv)) {
-    if (token.kind === "positional") words.push(token.value);
+    if (token.kind === "positional" && token.index !== valueAt) words.push(token.value);
     if (token.kind !== "option") continue;
     if (token.name === "help" || token.name === "h") wants = "help";
     else if (token.name === "version") wants ??= "version";
-    else readFlag(token, { flags, problems });
+    else if (!readFlag(token, { flags, problems }) && token.value === undefined) valueAt = token.index + 1;
   }
   return { command: words[0], operands: words.slice(1), wants, flags, problems };
 }
@@ -46,17 +48,27 @@ interface Found {
   readonly problems: Problem[];
 }
 
-function readFlag(token: FlagToken, { flags, problems }: Found): void {
-  const from = `flag ${token.rawName}`;
+/** @returns false for a flag nobody knows */
+function readFlag(token: FlagToken, found: Found): boolean {
   const positive = token.name.startsWith("no-") ? optionOfFlag(token.name.slice(3)) : undefined;
   const name = optionOfFlag(token.name) ?? positive;
   if (name === undefined || (positive !== undefined && !isSwitch(positive))) {
     const known = [...OPTION_NAMES.map((option) => `--${OPTIONS[option].flag}`), "--help", "--version"];
-    problems.push({ from, what: `unknown flag${suggestion(`--${token.name}`, known)}` });
-    return;
+    found.problems.push({ from: `flag ${token.rawName}`, what: `unknown flag${suggestion(`--${token.name}`, known)}` });
+    return false;
   }
+  readKnown(name, token, { ...found, isNegated: positive !== undefined });
+  return true;
+}
+
+function readKnown(
+  name: OptionName,
+  token: FlagToken,
+  { flags, problems, isNegated }: Found & { isNegated: boolean },
+): void {
+  const from = `flag ${token.rawName}`;
   if (isSwitch(name)) {
-    if (positive === undefined) flags.set(name, token.value ?? "true");
+    if (!isNegated) flags.set(name, token.value ?? "true");
     else if (token.value === undefined) flags.set(name, "false");
     else problems.push({ from, what: `expected no value; write --${OPTIONS[name].flag}=${token.value}` });
     return;

@@ -58,6 +58,10 @@ describe("help and version", () => {
 describe("a wrong configuration", () => {
   test.each([
     [["--listn=:1"], "layover: flag --listn: unknown flag; did you mean --listen?\n"],
+    [
+      ["--lisen", ":1", "--log-level", "x"],
+      "layover: flag --lisen: unknown flag; did you mean --listen?\nlayover: flag --log-level: ",
+    ],
     [["serv"], "layover: command line: unknown command serv; did you mean serve?\n"],
     [["serve", "now"], "layover: command line: serve: unexpected argument now\n"],
     [["setup"], "layover: command line: setup: expected a client: docker, "],

@@ -17,7 +17,7 @@ test("startLayover() finds the address and ends the program by SIGTERM", async (
   await using dir = await createTempDir();
   const command = await program(
     dir,
-    'console.log(process.argv.join(" ")); process.on("SIGTERM", () => process.exit(0));',
+    'process.on("SIGTERM", () => process.exit(0)); console.log(process.argv.join(" "));',
   );
   const layover = await startLayover({ command, map: { docker: "http://127.0.0.1:1" }, args: ["--strict-hosts"] });
   expect([layover.url, layover.host, layover.port]).toEqual(["http://127.0.0.1:41234", "127.0.0.1:41234", 41234]);
