@@ -73,7 +73,6 @@ function createApplication(settings: Settings, { log, maps, build }: ServerDepen
   const routing = (): RoutingOptions => ({
     domainSuffix: settings.hosts.domainSuffix,
     strictHosts: settings.hosts.strict,
-    unknownHosts: undefined,
   });
   const originOf = createOriginReader({
     publicUrl: settings.hosts.publicUrl,

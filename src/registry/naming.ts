@@ -8,7 +8,7 @@ import type { Registry, RegistryMap } from "./registry.ts";
 
 /**
  * The name as the given registry knows it, when something else than the name has said which registry is meant: its own host
- * in front is stripped, its own key if two components or more follow, any other word is part of the name.
+ * in front is stripped, its own key if enough components follow, any other word is part of the name.
  * @returns undefined when another registry's host stands in front
  */
 export function nameUnder(registry: Registry, name: string, map: RegistryMap): string | undefined {
@@ -18,7 +18,15 @@ export function nameUnder(registry: Registry, name: string, map: RegistryMap): s
     if (named !== undefined && named !== registry) return undefined;
     return named === registry && following > 0 ? rest : name;
   }
-  return map.byKey.get(first) === registry && following >= 2 ? rest : name;
+  return map.byKey.get(first) === registry && following >= componentsBehindKey(registry) ? rest : name;
+}
+
+/**
+ * How many components must follow a bare key for it to be one: two, so that `docker/dockerfile` on Docker Hub stays
+ * reachable, or one where names have one (`k8s/pause`).
+ */
+export function componentsBehindKey(registry: Registry): number {
+  return registry.singleNames ? 1 : 2;
 }
 
 /** The name as the registry's API wants it, `library/` included; undefined when it is no repository name. */

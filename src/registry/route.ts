@@ -12,7 +12,7 @@
 import { RegistryError } from "../errors.ts";
 import { type Host, parseHost } from "./host.ts";
 import { isHostLike, registryNamed, registryOfHost, registryOfHostText, registryOfOwnHost } from "./lookup.ts";
-import { nameUnder, repositoryAt, splitName } from "./naming.ts";
+import { componentsBehindKey, nameUnder, repositoryAt, splitName } from "./naming.ts";
 import type { Registry, RegistryMap } from "./registry.ts";
 
 export interface RouteRequest {
@@ -31,8 +31,6 @@ export interface RoutingOptions {
   readonly domainSuffix: string | undefined;
   /** True: hosts that name nothing are refused with the list of routes (compat C1). */
   readonly strictHosts: boolean;
-  /** Where hosts that name nothing lead instead of the default registry (`TARGET_UPSTREAM`). */
-  readonly unknownHosts: Registry | undefined;
 }
 
 export interface Route {
@@ -158,7 +156,7 @@ function registryAtHost(
   const text = host?.text ?? "no host";
   if (strictHosts) throw new UnknownHostError(text, routesOf(map, suffix));
   if (key !== undefined) throw unknownRegistry(text);
-  return { only: undefined, default: options.unknownHosts ?? map.default };
+  return { only: undefined, default: map.default };
 }
 
 /** `"ghcr"` of `ghcr.example.com`; undefined when the host is not under the suffix, which only a dot before it makes it. */
@@ -203,7 +201,7 @@ function selectRegistry(name: string, reachable: Reachable, map: RegistryMap): S
     return { registry, name: rest };
   }
   const registry = map.byKey.get(first);
-  const isNamed = registry !== undefined && following >= (registry.singleNames ? 1 : 2);
+  const isNamed = registry !== undefined && following >= componentsBehindKey(registry);
   return isNamed ? { registry, name: rest } : { registry: reachable.default, name };
 }
 

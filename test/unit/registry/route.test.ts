@@ -46,7 +46,7 @@ const others = ["gcr", "cloudsmith", "ecr", "docker-staging", "nvcr", "gitlab"].
 );
 const map = createRegistryMap([docker, quay, ghcr, k8s, k8sgcr, own, ...others], docker);
 
-const plain: RoutingOptions = { domainSuffix: undefined, strictHosts: false, unknownHosts: undefined };
+const plain: RoutingOptions = { domainSuffix: undefined, strictHosts: false };
 const suffixed: RoutingOptions = { ...plain, domainSuffix: "example.com" };
 
 /** A request as people write it: `[Host ]/path[?ns=…&ns=…]`. */
@@ -220,7 +220,7 @@ describe("routeFor() by ns", () => {
     ["/v2/quay/app/manifests/x?ns=quay.io", "quay quay/app"],
     ["/v2/docker/dockerfile/manifests/x?ns=docker.io", "docker docker/dockerfile"],
     ["/v2/ghcr/org/app/manifests/x?ns=quay.io", "quay ghcr/org/app"],
-    ["/v2/k8s/pause/manifests/x?ns=registry.k8s.io", "k8s k8s/pause"],
+    ["/v2/k8s/pause/manifests/x?ns=registry.k8s.io", "k8s pause"],
     ["/v2/my.team/app/manifests/x?ns=quay.io", "quay my.team/app"],
     ["/v2/docker.io/ubuntu/manifests/x?ns=registry-1.docker.io", "docker library/ubuntu"],
     ["/quay/v2/org/app/manifests/x?ns=quay.io", "quay org/app"],
@@ -378,14 +378,6 @@ describe("routeFor() by host", () => {
     const refusal = refusalOf(() => routeFor(ask("x.test /v2/a/manifests/x"), map, { ...plain, strictHosts: true }));
     expect(refusal?.detail).toMatchObject({ routes: expect.arrayContaining(["ghcr.io", "quay.io"]) });
   });
-
-  test("unknown hosts lead where they are told, the suffix and known hosts do not", () => {
-    const options = { ...suffixed, unknownHosts: quay };
-    expect(lead("192.0.2.7 /v2/org/app/manifests/x", options)).toBe("quay org/app");
-    expect(lead("other.test /v2/ghcr/org/app/manifests/x", options)).toBe("ghcr org/app");
-    expect(lead("example.com /v2/org/app/manifests/x", options)).toBe("docker org/app");
-    expect(lead("nope.example.com /v2/org/app/manifests/x", options)).toBe("404 NAME_UNKNOWN");
-  });
 });
 
 function refusalOf(decide: () => unknown): RegistryError | undefined {
@@ -447,12 +439,7 @@ describe("routeFor()", () => {
       name: fc.array(word, { minLength: 1, maxLength: 5 }).map((parts) => parts.join("/")),
       namespaces: fc.array(word, { maxLength: 2 }),
     });
-    const options = fc.constantFrom(
-      plain,
-      suffixed,
-      { ...suffixed, strictHosts: true },
-      { ...plain, unknownHosts: quay },
-    );
+    const options = fc.constantFrom(plain, suffixed, { ...suffixed, strictHosts: true });
     fc.assert(
       fc.property(request, options, (asked, chosen) => {
         verdict(() => {
@@ -489,10 +476,6 @@ describe("registriesReachable()", () => {
     ["/v2/?ns=unknown.example", "404 NAME_UNKNOWN"],
   ])("[R4, R190] the ping %s reaches %s", (line, expected) => {
     expect(reach(line)).toBe(expected);
-  });
-
-  test("names the registry of unknown hosts as the one that is meant when nothing else is", () => {
-    expect(reach("192.0.2.1 /v2/", { ...plain, unknownHosts: ghcr })).toBe("any of 12, else ghcr");
   });
 });
 
