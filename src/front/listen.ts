@@ -1,6 +1,6 @@
 /**
  * Binds a server to an address and says in words why that failed. Unix sockets: a file left behind by a dead process is
- * removed, the group may connect, and the file goes when the server closes.
+ * removed, and the group may connect; the runtime removes the file when the server closes.
  */
 import { chmodSync, lstatSync, rmSync } from "node:fs";
 import net from "node:net";
@@ -21,8 +21,6 @@ export interface BoundAddress {
   readonly text: string;
   /** The port in use; undefined on a unix socket. */
   readonly port: number | undefined;
-  /** Removes the file of a unix socket; nothing on tcp. */
-  release(): void;
 }
 
 /** An address that cannot be listened on; the message says what to do about it. */
@@ -65,22 +63,14 @@ async function listenOnPort(server: net.Server, spec: ListenSpec & { kind: "tcp"
   }
   const address = server.address();
   if (address === null || typeof address === "string") throw new Error("expected a tcp address");
-  return { text: hostPort(address.address, address.port), port: address.port, release: () => undefined };
+  return { text: hostPort(address.address, address.port), port: address.port };
 }
 
 async function listenOnPath(server: net.Server, path: string): Promise<BoundAddress> {
   if (await isStale(path)) rmSync(path);
   await listening(server, { path });
   chmodSync(path, SOCKET_MODE);
-  const inode = inodeOf(path);
-  return {
-    text: `unix:${path}`,
-    port: undefined,
-    release() {
-      // A successor may have bound the same path already: its file stays.
-      if (inodeOf(path) === inode) rmSync(path, { force: true });
-    },
-  };
+  return { text: `unix:${path}`, port: undefined };
 }
 
 /** A socket file that nobody listens on. @throws when something listens there, or it is no socket */
@@ -137,10 +127,6 @@ function explain(spec: ListenSpec, flag: string, cause: unknown): string {
 function permissionMend(spec: ListenSpec): string {
   if (spec.kind === "unix") return "the folder must be writable for this user";
   return "ports below 1024 need root or the capability CAP_NET_BIND_SERVICE";
-}
-
-function inodeOf(path: string): number | undefined {
-  return lstatSync(path, { throwIfNoEntry: false })?.ino;
 }
 
 function hostPort(host: string, port: number): string {

@@ -70,7 +70,6 @@ export async function createListener(
     async close() {
       server.close();
       sniffer?.closeAll();
-      bound.release();
     },
   };
 }

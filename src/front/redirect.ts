@@ -77,7 +77,6 @@ export async function createRedirectListener(
     async close() {
       server.close();
       server.closeAllConnections();
-      bound.release();
     },
   };
 }

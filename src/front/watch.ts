@@ -21,7 +21,7 @@ export interface Watch {
 const LOOK_INTERVAL_MS = 60_000;
 
 export function watchFiles(files: readonly string[], { quietMs, changed }: WatchOptions): Watch {
-  // At most two per file.
+  // At most MAX_LINKS per file.
   const watchers = new Map<string, fs.FSWatcher>();
   let quiet: ReturnType<typeof setTimeout> | undefined;
   let seen = stampsOf(files);
@@ -75,16 +75,36 @@ export function watchFiles(files: readonly string[], { quietMs, changed }: Watch
   };
 }
 
+/** Each folder in which a replacement would happen: those of the symlinks on the way, and that of the file at the end. */
 function foldersOf(files: readonly string[]): Set<string> {
-  return new Set(files.flatMap((file) => [path.dirname(path.resolve(file)), path.dirname(realPath(file))]));
+  return new Set(files.flatMap((file) => foldersTo(path.resolve(file))));
 }
 
-function realPath(file: string): string {
+/** More links than this in one path are a loop, as to the kernel. */
+const MAX_LINKS = 40;
+
+function foldersTo(file: string): string[] {
+  const folders: string[] = [];
+  let rest = file.split(path.sep).filter((part) => part !== "");
+  let folder: string = path.sep;
+  while (rest.length > 0 && folders.length < MAX_LINKS) {
+    const [part = "", ...behind] = rest;
+    const target = linkTarget(path.join(folder, part));
+    if (target !== undefined || behind.length === 0) folders.push(folder);
+    const next = path.resolve(folder, target ?? part);
+    // A link leads to a path that may hold links itself: start over with what it leads to.
+    folder = target === undefined ? next : path.sep;
+    rest = target === undefined ? behind : [...next.split(path.sep).filter((name) => name !== ""), ...behind];
+  }
+  return folders;
+}
+
+function linkTarget(file: string): string | undefined {
   try {
-    return fs.realpathSync(file);
+    return fs.lstatSync(file, { throwIfNoEntry: false })?.isSymbolicLink() === true ? fs.readlinkSync(file) : undefined;
   } catch {
-    // In the middle of a replacement there is no file; its own folder is watched in any case.
-    return path.resolve(file);
+    // In the middle of a replacement, or not ours to look at: the folders that are known are watched in any case.
+    return undefined;
   }
 }
 

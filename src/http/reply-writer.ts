@@ -154,13 +154,8 @@ async function writeStream(
   options: WriteOptions,
 ): Promise<WriteOutcome> {
   const reader = reply.stream.getReader();
-  let cancelled = false;
-  const cancel = (): void => {
-    if (cancelled) return;
-    cancelled = true;
-    // A source may refuse to be cancelled; the client is gone already, and there is nobody to tell.
-    reader.cancel().catch(() => undefined);
-  };
+  // A source may refuse to be cancelled; the client is gone already, and there is nobody to tell.
+  const cancel = (): void => void reader.cancel().catch(() => undefined);
   // While a read is pending only this tells the source that nobody waits for it any more (protocol R261).
   response.once("close", cancel);
   response.writeHead(reply.status, [...reply.lines]);

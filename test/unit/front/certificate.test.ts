@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { X509Certificate } from "node:crypto";
 import { once } from "node:events";
 import { mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import tls from "node:tls";
@@ -60,6 +61,17 @@ describe("loadCertificate()", () => {
     expect(dateFault(certificate, Date.now())).toBeUndefined();
     await using server = await serve(() => certificate);
     expect(await fingerprintAt(server.port)).toBe(certificate.fingerprint);
+  });
+
+  test("sends the chain behind the leaf", async () => {
+    await using dir = await createTempDir();
+    const certificate = await loadCertificate(place(dir, authority.issue()));
+    await using server = await serve(() => certificate);
+    const client = tls.connect({ port: server.port, host: "127.0.0.1", rejectUnauthorized: false });
+    await once(client, "secureConnect");
+    const { issuerCertificate } = client.getPeerCertificate(true);
+    expect(issuerCertificate.fingerprint256).toBe(new X509Certificate(authority.certPem).fingerprint256);
+    client.destroy();
   });
 
   test("says what is wrong and how to mend it", async () => {
@@ -202,6 +214,26 @@ const RENEWALS: [string, (dir: TempDir) => { files: CertificateFiles; renew(leaf
         passphraseFile: undefined,
       };
       return { files, renew: (leaf) => void place(dir, leaf, "real/") };
+    },
+  ],
+  [
+    "in place in a folder that a symlink was switched to",
+    (dir) => {
+      let version = 0;
+      const link = (): void => {
+        version += 1;
+        mkdirSync(dir.file(`v${version}`));
+        symlinkSync(`v${version}`, dir.file("next"));
+        renameSync(dir.file("next"), dir.file("current"));
+      };
+      link();
+      const files = place(dir, authority.issue(), "current/");
+      return {
+        files,
+        renew(leaf) {
+          place(dir, leaf, version === 1 ? (link(), "current/") : "v2/");
+        },
+      };
     },
   ],
 ];

@@ -267,7 +267,9 @@ describe("with a certificate", () => {
       .connect(running.port, "127.0.0.1")
       .on("error", () => undefined)
       .resume();
+    const startedAt = performance.now();
     await once(extra, "close");
+    expect(performance.now() - startedAt).toBeLessThan(1_000);
     for (const client of silentClients) client.destroy();
     await until(async () => (await bodyOf(running.port).catch(() => "")) === "200 http 127.0.0.1");
     expect(await secureBodyOf(running.port)).toBe("200 https 127.0.0.1");
@@ -301,8 +303,10 @@ describe("with a certificate", () => {
       .on("error", () => undefined)
       .resume();
     await once(client, "connect");
+    const startedAt = performance.now();
     await running.listener.close();
     await once(client, "close");
+    expect(performance.now() - startedAt).toBeLessThan(1_000);
     await running[Symbol.asyncDispose]();
   });
 });

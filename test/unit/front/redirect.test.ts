@@ -92,8 +92,10 @@ describe("redirecting", () => {
     const client = await openRaw({ host: "127.0.0.1", port: redirect.port });
     client.send("GET / HTTP/1.1\r\nHost: example.com\r\n\r\n");
     await client.readAnswer();
+    const startedAt = performance.now();
     await redirect.listener.close();
     await client.closed;
+    expect(performance.now() - startedAt).toBeLessThan(1_000);
     await (
       await createRedirectListener(
         { kind: "tcp", host: "127.0.0.1", port: redirect.port },
@@ -115,6 +117,8 @@ describe("ACME challenges", () => {
     const answer = await challenge(redirect.url, "To-ken_1");
     expect([answer.status, answer.header("content-type")]).toEqual([200, "text/plain; charset=utf-8"]);
     expect(Buffer.from(answer.body).toString()).toBe("To-ken_1.thumbprint");
+    const post = await rawRequest(redirect.url, "POST /.well-known/acme-challenge/To-ken_1", ["Host: example.com"]);
+    expect(post.status).toBe(308);
     const headOnly = await challenge(redirect.url, "To-ken_1", "HEAD");
     expect([headOnly.status, headOnly.header("content-length")]).toEqual([200, "19"]);
   });

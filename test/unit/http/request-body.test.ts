@@ -133,12 +133,13 @@ describe.each(WAYS)("over a %s connection", (way) => {
     await using server = await startHttpServer({ way, answer: refuse });
     const client = await server.connect();
     client.send(head("PUT /upload", line));
-    if (line.startsWith("Transfer")) client.send("10000\r\n");
+    if (line.startsWith("Transfer")) client.send("1000000\r\n");
     client.send(new Uint8Array(65_536));
     const answer = await client.readAnswer();
     expect([answer.status, answer.header("connection"), answer.isComplete]).toEqual([401, "close", true]);
-    for (let sent = 0; sent < 64; sent += 1) client.send(new Uint8Array(65_536));
-    await client.closed;
+    // What was under way when the answer went out is taken: a reset could have overtaken the answer.
+    for (let sent = 0; sent < 4; sent += 1) client.send(new Uint8Array(65_536));
+    expect(await client.closed).toBe("fin");
     await server.ended(1);
     expect(server.finished[0]?.outcome).toMatchObject({ status: 401, complete: true });
   });
