@@ -22,7 +22,7 @@ import type { RoutingOptions } from "./registry/route.ts";
 import { type UpstreamClient, type UpstreamOptions, createUpstreamClient } from "./upstream/client.ts";
 
 /** From a request to its header block (product section 4; containerd gives up after 30 s, protocol R174). */
-const HEADER_BUDGET_MS = 25_000;
+export const HEADER_BUDGET_MS = 25_000;
 /** Longest request head; clients send tokens of some KiB (protocol R104). */
 const MAX_HEADER_BYTES = 64 * 1024;
 /** Connections that have not said yet whether they speak TLS. A busy farm opens some hundred at once. */

@@ -74,7 +74,7 @@ export function createRegistryHandler(
       case "blob":
         return serveBlob(access, request, endpoint);
       case "tags":
-        return serveTags(access, request, endpoint);
+        return serveTags(access, request);
       case "referrers":
         return serveReferrers(access, request, endpoint);
       default:

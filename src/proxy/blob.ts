@@ -26,14 +26,14 @@ export async function serveBlob(access: Access, request: RegistryRequest, endpoi
   if (range === "invalid") return refuseRange(access, request, endpoint);
   const response = await ask(access, request, { endpoint, method: "GET", range });
   if (response.status === 206 && range !== undefined) return servePart(response, endpoint.digest, range);
-  if (response.status !== 200 || response.body === null) throw await errorOfAnswer(response, endpoint);
+  if (response.status !== 200 || response.body === null) throw await errorOfAnswer(response, request);
   if (isPage(response)) throw await refusePage(response);
   return range === undefined ? serveWhole(response, endpoint.digest) : serveSlice(response, endpoint.digest, range);
 }
 
 async function serveHead(access: Access, request: RegistryRequest, endpoint: BlobEndpoint): Promise<Reply> {
   const response = await ask(access, request, { endpoint, method: "HEAD", range: undefined });
-  if (response.status !== 200) throw await errorOfAnswer(response, endpoint);
+  if (response.status !== 200) throw await errorOfAnswer(response, request);
   if (matchesEtag(request.exchange.headers.get("if-none-match"), endpoint.digest.text)) {
     return { status: 304, headers: validatorLines(endpoint.digest), body: null };
   }
@@ -72,7 +72,7 @@ function rangeFor({ exchange }: RegistryRequest, digest: Digest): SingleRange | 
 /** `bytes=500-0` and `bytes=-0`: 416 with the total, which the upstream is asked for (protocol R266, R268). */
 async function refuseRange(access: Access, request: RegistryRequest, endpoint: BlobEndpoint): Promise<never> {
   const response = await ask(access, request, { endpoint, method: "HEAD", range: undefined });
-  if (response.status !== 200) throw await errorOfAnswer(response, endpoint);
+  if (response.status !== 200) throw await errorOfAnswer(response, request);
   const total = response.headers.get("content-length");
   throw new RegistryError("RANGE_INVALID", "the range lies outside the content", {
     headers: total === null ? [] : [["Content-Range", `bytes */${total}`]],

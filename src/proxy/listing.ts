@@ -6,9 +6,9 @@ import { type HeaderLine, RegistryError, UpstreamError } from "../errors.ts";
 import type { Endpoint } from "../registry/endpoint.ts";
 import { formatNextLink, parseNextLink } from "../registry/link.ts";
 import { bareType } from "../registry/mediatype.ts";
+import { readBody } from "../upstream/body.ts";
 import type { UpstreamResponse } from "../upstream/client.ts";
 import type { Access, RegistryRequest } from "./access.ts";
-import { readBounded } from "./body.ts";
 import type { Reply } from "./exchange.ts";
 import { passedDown } from "./headers.ts";
 import { errorOfAnswer, errorOfFailure } from "./refusal.ts";
@@ -18,7 +18,7 @@ const MAX_LIST_BYTES = 16 * 1024 * 1024;
 const INDEX_TYPE = "application/vnd.oci.image.index.v1+json";
 
 /** Serves `tags/list`. @throws RegistryError as `Access.ask`; PAGINATION_NUMBER_INVALID */
-export async function serveTags(access: Access, request: RegistryRequest, endpoint: Endpoint): Promise<Reply> {
+export async function serveTags(access: Access, request: RegistryRequest): Promise<Reply> {
   const query = forwardedQuery(request.exchange.query);
   const limit = limitIn(query);
   const response = await access.ask(request, {
@@ -27,8 +27,8 @@ export async function serveTags(access: Access, request: RegistryRequest, endpoi
     query,
     headers: [["Accept", "application/json"]],
   });
-  if (response.status !== 200 || response.body === null) throw await errorOfAnswer(response, endpoint);
-  const list = await readJson(response);
+  if (response.status !== 200 || response.body === null) throw await errorOfAnswer(response, request);
+  const list = await readJson(response, request);
   const found = "tags" in list && Array.isArray(list.tags) ? list.tags : [];
   // Zero entries means none, with no next page (protocol R50); not every registry knows.
   const tags = limit === 0 ? [] : found;
@@ -45,13 +45,13 @@ export async function serveReferrers(
   const path = `referrers/${endpoint.digest.text}`;
   const query = forwardedQuery(request.exchange.query);
   const response = await access.ask(request, { method: "GET", path, query, headers: [["Accept", INDEX_TYPE]] });
-  if (response.status !== 200 || response.body === null) throw await errorOfAnswer(response, endpoint);
+  if (response.status !== 200 || response.body === null) throw await errorOfAnswer(response, request);
   if (bareType(response.headers.get("content-type") ?? "") !== INDEX_TYPE) {
     await response.body.cancel();
     // Some registries answer 200 with a page of their own; clients would take it for "unsupported" as well (protocol R62).
     throw new RegistryError("MANIFEST_UNKNOWN", "the registry keeps no referrers for this");
   }
-  const bytes = await readList(response);
+  const bytes = await readList(response, request);
   const headers = [...nextPage(response, request, path), ...passedDown(response.headers)];
   return json(request, bytes, INDEX_TYPE, headers);
 }
@@ -83,8 +83,8 @@ function nextPage(response: UpstreamResponse, { route }: RegistryRequest, path: 
   ];
 }
 
-async function readJson(response: UpstreamResponse): Promise<object> {
-  const text = new TextDecoder().decode(await readList(response));
+async function readJson(response: UpstreamResponse, request: RegistryRequest): Promise<object> {
+  const text = new TextDecoder().decode(await readList(response, request));
   const value = parsed(text);
   if (typeof value === "object" && value !== null) return value;
   throw errorOfFailure(new UpstreamError("bad-answer", "expected a JSON object, got something else"));
@@ -98,10 +98,11 @@ function parsed(text: string): unknown {
   }
 }
 
-async function readList(response: UpstreamResponse): Promise<Uint8Array> {
+/** Whole, and in time: the client has no header block before (protocol R174). */
+async function readList(response: UpstreamResponse, { deadlineMs }: RegistryRequest): Promise<Uint8Array> {
   try {
     if (response.body === null) return new Uint8Array();
-    return await readBounded(response.body, MAX_LIST_BYTES);
+    return await readBody(response.body, { maxBytes: MAX_LIST_BYTES, deadlineMs });
   } catch (error) {
     if (error instanceof UpstreamError) throw errorOfFailure(error);
     throw error;

@@ -8,9 +8,10 @@ import { isVerifiable, parseDigest } from "../registry/digest.ts";
 import type { Endpoint } from "../registry/endpoint.ts";
 import { DEFAULT_ACCEPT, bareType, isManifestType, isSchema1Type } from "../registry/mediatype.ts";
 import { referenceText } from "../registry/reference.ts";
+import { readBody } from "../upstream/body.ts";
 import type { UpstreamResponse } from "../upstream/client.ts";
 import type { Access, RegistryRequest } from "./access.ts";
-import { digestOf, readBounded } from "./body.ts";
+import { digestOf } from "./body.ts";
 import type { Reply } from "./exchange.ts";
 import { CONTENT_LINES, cacheControl, etagOf, matchesEtag, passedDown } from "./headers.ts";
 import { errorOfAnswer, errorOfFailure } from "./refusal.ts";
@@ -31,8 +32,8 @@ export async function serveManifest(
     if (reply !== undefined) return reply;
   }
   const response = await ask(access, request, endpoint, "GET");
-  if (response.status !== 200 || response.body === null) throw await errorOfAnswer(response, endpoint);
-  const manifest = await readManifest(response, endpoint);
+  if (response.status !== 200 || response.body === null) throw await errorOfAnswer(response, request);
+  const manifest = await readManifest(response, endpoint, request.deadlineMs);
   return replyWith(request, endpoint, { ...manifest, passed: passedDown(response.headers) });
 }
 
@@ -43,7 +44,7 @@ async function serveHead(
   endpoint: ManifestEndpoint,
 ): Promise<Reply | undefined> {
   const response = await ask(access, request, endpoint, "HEAD");
-  if (response.status !== 200) throw await errorOfAnswer(response, endpoint);
+  if (response.status !== 200) throw await errorOfAnswer(response, request);
   const length = response.headers.get("content-length");
   const mediaType = bareType(response.headers.get("content-type") ?? "");
   const told = parseDigest(response.headers.get("docker-content-digest") ?? "");
@@ -87,10 +88,15 @@ interface Manifest {
   readonly length: string;
 }
 
-async function readManifest(response: UpstreamResponse, endpoint: ManifestEndpoint): Promise<Manifest> {
+/** The client has no header block before this is read, so it ends in time (protocol R174). */
+async function readManifest(
+  response: UpstreamResponse,
+  endpoint: ManifestEndpoint,
+  deadlineMs: number,
+): Promise<Manifest> {
   try {
     if (response.body === null) throw new UpstreamError("bad-answer", "expected a manifest, got no body");
-    const bytes = await readBounded(response.body, MAX_MANIFEST_BYTES);
+    const bytes = await readBody(response.body, { maxBytes: MAX_MANIFEST_BYTES, deadlineMs });
     const mediaType = mediaTypeOf(response, bytes);
     return {
       bytes,
@@ -113,9 +119,19 @@ function mediaTypeOf(response: UpstreamResponse, bytes: Uint8Array): string {
   throw new UpstreamError("bad-answer", `expected a manifest, got ${told === "" ? "no content type" : told}`);
 }
 
+/** The document's own field and no other: an index may leave it out and still name the types of its members (protocol R23). */
 function typeNamedIn(bytes: Uint8Array): string | undefined {
-  const text = new TextDecoder().decode(bytes);
-  return /"mediaType"\s*:\s*"([^"]{1,255})"/.exec(text)?.[1];
+  const document = parsed(new TextDecoder().decode(bytes));
+  if (typeof document !== "object" || document === null || !("mediaType" in document)) return undefined;
+  return typeof document.mediaType === "string" ? document.mediaType : undefined;
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined; // no manifest: said by the caller, who knows what came instead
+  }
 }
 
 function verifiedDigest(

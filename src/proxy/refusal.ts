@@ -5,17 +5,23 @@
 import { type ErrorCode, type HeaderLine, RegistryError, STATUS_OF_CODE, type UpstreamError } from "../errors.ts";
 import type { Endpoint } from "../registry/endpoint.ts";
 import { parseContentRange } from "../registry/range.ts";
+import { readBody } from "../upstream/body.ts";
 import type { UpstreamResponse } from "../upstream/client.ts";
-import { readBounded } from "./body.ts";
+import type { RegistryRequest } from "./access.ts";
 
 /** Error documents are small; more is not read. */
 const MAX_ERROR_BYTES = 64 * 1024;
+/** An error document comes with its head or soon after it. */
+const MAX_ERROR_WAIT_MS = 1_000;
 /** Told to clients when an upstream that is overloaded does not say how long, seconds (protocol R39). */
 const DEFAULT_RETRY_AFTER = "30";
 
-/** The error for an answer that is not a success. Consumes the body. */
-export async function errorOfAnswer(response: UpstreamResponse, endpoint: Endpoint): Promise<RegistryError> {
-  const code = codeIn(await bodyText(response));
+/** The error for an answer that is not a success. Consumes the body, as far as it comes in time. */
+export async function errorOfAnswer(
+  response: UpstreamResponse,
+  { endpoint, deadlineMs }: Pick<RegistryRequest, "endpoint" | "deadlineMs">,
+): Promise<RegistryError> {
+  const code = codeIn(await bodyText(response, deadlineMs));
   switch (response.status) {
     case 404:
       return new RegistryError(
@@ -113,9 +119,11 @@ function absentMessage(endpoint: Endpoint): string {
   }
 }
 
-async function bodyText(response: UpstreamResponse): Promise<string> {
-  if (response.body === null) return "";
-  const bytes = await readBounded(response.body, MAX_ERROR_BYTES).catch(() => undefined); // the status says enough
+/** The client waits for its header block meanwhile: what does not come soon is not waited for (protocol R174). */
+async function bodyText({ body }: UpstreamResponse, deadlineMs: number): Promise<string> {
+  if (body === null) return "";
+  const limits = { maxBytes: MAX_ERROR_BYTES, deadlineMs: Math.min(deadlineMs, performance.now() + MAX_ERROR_WAIT_MS) };
+  const bytes = await readBody(body, limits).catch(() => undefined); // the status says enough
   return bytes === undefined ? "" : new TextDecoder().decode(bytes);
 }
 
