@@ -7,7 +7,6 @@ import type { Endpoint } from "../registry/endpoint.ts";
 import { parseContentRange } from "../registry/range.ts";
 import { readBody } from "../upstream/body.ts";
 import type { UpstreamResponse } from "../upstream/client.ts";
-import type { RegistryRequest } from "./access.ts";
 
 /** Error documents are small; more is not read. */
 const MAX_ERROR_BYTES = 64 * 1024;
@@ -19,7 +18,7 @@ const DEFAULT_RETRY_AFTER = "30";
 /** The error for an answer that is not a success. Consumes the body, as far as it comes in time. */
 export async function errorOfAnswer(
   response: UpstreamResponse,
-  { endpoint, deadlineMs }: Pick<RegistryRequest, "endpoint" | "deadlineMs">,
+  { endpoint, deadlineMs }: { readonly endpoint: Endpoint; readonly deadlineMs: number },
 ): Promise<RegistryError> {
   const code = codeIn(await bodyText(response, deadlineMs));
   switch (response.status) {
