@@ -5,7 +5,7 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { testAuthority } from "../support/certs.ts";
-import { startLayover, type RunningLayover } from "../support/layover.ts";
+import { startLayover, type LogLine, type RunningLayover } from "../support/layover.ts";
 import { createTempDir } from "../support/temp-dir.ts";
 import type { Client } from "./client.ts";
 import { createContainerdClients } from "./containerd-client.ts";
@@ -25,6 +25,8 @@ export interface Lab {
   readonly clients: readonly Client[];
   /** Authority of Layover's certificate; every client trusts it, and it alone. */
   readonly caFile: string;
+  /** Remembers the place in both logs; the function it gives answers what was asked of Layover since. */
+  watch(): () => LogLine[];
   /** @throws Error when a Layover did not end well */
   stop(): Promise<void>;
 }
@@ -81,6 +83,10 @@ export async function createLab(): Promise<Lab> {
     secureLayover,
     clients: clients.filter((client) => client.programs.every(hasProgram)),
     caFile,
+    watch() {
+      const places = [layover, secureLayover].map(({ log }) => ({ log, last: log.at(-1) }));
+      return () => places.flatMap(({ log, last }) => log.slice(last === undefined ? 0 : log.lastIndexOf(last) + 1));
+    },
     async stop() {
       for (const client of clients) await client.stop();
       await layover.stop();

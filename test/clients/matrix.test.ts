@@ -5,6 +5,7 @@
  * The short form tries every image in each client's usual mode and one image in all others; --long tries everything.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import type { LogLine } from "../support/layover.ts";
 import type { Client, Setup } from "./client.ts";
 import { allClients, createLab, readStore, type Lab } from "./lab.ts";
 import { DIRECT, DIRECT_HOST, IMAGES, isBeyond, modesOf, usualModeOf, type Mode } from "./modes.ts";
@@ -43,9 +44,11 @@ for (const { name, programs } of allClients("", "")) {
       test.skipIf(absent.length > 0)(`${mode.name} · ${image}`, async () => {
         const client = clientNamed(name);
         const expected = await baseline(client, image);
+        const requests = lab.watch();
         const outcome = await pull(client, mode.setup, mode.reference(image));
         // A client that failed at its mirror goes on to the origin and complains about that.
         const hasOrigin = mode.setup.mirror !== undefined && "failure" in expected;
+        if ("digest" in outcome) expect(blobsAmong(requests())).toBeGreaterThan(0); // else the store was not cold
         expect(outcome).toEqual(hasOrigin ? { failure: expect.any(String) } : expected);
       });
     }
@@ -104,6 +107,10 @@ function causeOf(error: unknown, reference: string): string {
     .replace(/https?:\/\/[^\s"\\]+/g, "URL")
     .replace(/"?time="?[^\s"]+"?/g, "");
   return neutral.slice(neutral.lastIndexOf(": ") + 2);
+}
+
+function blobsAmong(lines: LogLine[]): number {
+  return lines.filter(({ method, uri }) => method === "GET" && String(uri).includes("/blobs/")).length;
 }
 
 function clientNamed(name: string): Client {
