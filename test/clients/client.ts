@@ -4,6 +4,8 @@ export interface Client {
   readonly name: string;
   /** Programs it needs. */
   readonly programs: readonly string[];
+  /** Debian has it; otherwise `tools.sh` builds it where there is Go. */
+  readonly isInDebian: boolean;
   /** Ways of using Layover that it knows besides a plain name (protocol R190). */
   readonly mirrorForms: readonly MirrorForm[];
   /** Registries whose mirror it can be told of; dockerd mirrors docker.io only (protocol R150). */

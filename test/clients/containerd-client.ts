@@ -26,6 +26,7 @@ export function createContainerdClients(options: ContainerdOptions): Client[] {
   const daemon = createContainerd(options);
   const common = {
     programs: [options.daemon, options.ctr],
+    isInDebian: options.daemon.startsWith("/usr"),
     mirrorForms: ALL_FORMS,
     configure: daemon.configure,
     stop: daemon.stop,

@@ -15,6 +15,7 @@ function createSkopeo(place: ClientPlace): Client {
   return {
     name: "skopeo",
     programs: ["skopeo"],
+    isInDebian: true,
     mirrorForms: ["root", "after"],
     configure,
     async pull(reference, credentials) {
@@ -53,6 +54,7 @@ function createStore(name: "podman" | "buildah", place: ClientPlace): Client {
   return {
     name,
     programs: [name],
+    isInDebian: true,
     mirrorForms: ["root", "after"],
     configure,
     async pull(reference, credentials) {

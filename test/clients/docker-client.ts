@@ -38,6 +38,7 @@ export function createDockerClient(options: DockerOptions): Client {
   return {
     name: options.name,
     programs: [options.daemon, options.containerd],
+    isInDebian: options.daemon.startsWith("/usr"),
     mirrorForms: options.mirrorForms,
     mirrorsOnly: "docker.io",
     async configure(setup) {

@@ -12,6 +12,7 @@ export function createCrane(place: ClientPlace): Client {
   return {
     name: "crane",
     programs: ["crane"],
+    isInDebian: false,
     mirrorForms: [],
     async configure(setup: Setup) {
       mkdirSync(env.DOCKER_CONFIG, { recursive: true });
@@ -43,6 +44,7 @@ export function createHelm(place: ClientPlace): Client {
   return {
     name: "helm",
     programs: ["helm"],
+    isInDebian: false,
     mirrorForms: [],
     async configure(setup: Setup) {
       mkdirSync(dir, { recursive: true });
