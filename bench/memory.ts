@@ -1,0 +1,100 @@
+/**
+ * Memory: of a Layover that has pulled one large layer and rests, and of one with a hundred slow clients, each of which
+ * takes 1 MB a second of a cold blob that the upstream could give a thousand times faster.
+ */
+import type { Lab } from "./lab.ts";
+import type { MeasuredProcess } from "./process.ts";
+import type { Row } from "./table.ts";
+
+const GOAL_IDLE_MB = 80;
+const GOAL_PEAK_MB = 250;
+const CLIENTS = 100;
+const CLIENT_SECONDS = 10;
+/** After this the runtime has given back what it does not need. */
+const REST_MS = 5_000;
+const SAMPLE_MS = 200;
+
+export async function measureIdle(lab: Lab): Promise<Row[]> {
+  const layover = await lab.startLayover();
+  const fresh = layover.memory();
+  const pull = Bun.spawn(["curl", "-s", "-o", "/dev/null", layover.url + lab.manifestPath, layover.url + lab.blobPath]);
+  await pull.exited;
+  await Bun.sleep(REST_MS);
+  const rested = layover.memory();
+  await layover.stop();
+  return [
+    {
+      what: "resident after the start, MB",
+      layover: `${fresh.resident.toFixed(0)}, ${anonymousPart(fresh.anonymous)}`,
+    },
+    {
+      what: `resident ${REST_MS / 1000} s after one pull of 1 GiB, MB`,
+      layover: `${rested.resident.toFixed(0)}, ${anonymousPart(rested.anonymous)}`,
+      goal: { text: `< ${GOAL_IDLE_MB}`, isMet: rested.resident < GOAL_IDLE_MB },
+    },
+  ];
+}
+
+export async function measureSlowClients(lab: Lab): Promise<Row[]> {
+  const layover = await lab.startLayover();
+  const passThrough = await lab.startPassThrough();
+  const ours = await serveSlowly(layover, lab.blobPath);
+  const theirs = await serveSlowly(passThrough, lab.blobPath);
+  await Promise.all([layover.stop(), passThrough.stop()]);
+  return [
+    {
+      what: `${CLIENTS} clients at 1 MB/s, peak resident, MB`,
+      layover: `${ours.peak.toFixed(0)}, ${anonymousPart(ours.anonymous)}`,
+      passThrough: `${theirs.peak.toFixed(0)}, ${anonymousPart(theirs.anonymous)}`,
+      ratio: (ours.peak / theirs.peak).toFixed(2),
+      goal: { text: `< ${GOAL_PEAK_MB}`, isMet: ours.peak < GOAL_PEAK_MB },
+    },
+    {
+      what: "what they got together, MB/s",
+      layover: ours.megabytesPerSecond.toFixed(0),
+      passThrough: theirs.megabytesPerSecond.toFixed(0),
+    },
+  ];
+}
+
+function anonymousPart(megabytes: number): string {
+  return `${megabytes.toFixed(0)} of it anonymous`;
+}
+
+interface SlowService {
+  readonly peak: number;
+  /** Highest of the samples. */
+  readonly anonymous: number;
+  readonly megabytesPerSecond: number;
+}
+
+async function serveSlowly(server: MeasuredProcess, path: string): Promise<SlowService> {
+  const clients = startClients(`${server.url}${path}`);
+  let anonymous = 0;
+  let ended = false;
+  const received = bytesReceived(clients.stdout).finally(() => void (ended = true));
+  while (!ended) {
+    anonymous = Math.max(anonymous, server.memory().anonymous);
+    await Bun.sleep(SAMPLE_MS);
+  }
+  const megabytesPerSecond = (await received) / 1e6 / CLIENT_SECONDS;
+  if (megabytesPerSecond < CLIENTS / 2)
+    throw new Error(`expected ${CLIENTS} clients at 1 MB/s, got ${megabytesPerSecond} MB/s together`);
+  return { peak: server.memory().peak, anonymous, megabytesPerSecond };
+}
+
+/** One curl for all of them, which costs the machine least. */
+function startClients(url: string) {
+  const all = Array.from({ length: CLIENTS }, () => ["-o", "/dev/null", url]).flat();
+  const pace = ["--limit-rate", "1000000", "--max-time", String(CLIENT_SECONDS)];
+  const together = ["--parallel", "--parallel-immediate", "--parallel-max", String(CLIENTS)];
+  return Bun.spawn(["curl", "-s", "-w", "%{size_download}\n", ...pace, ...together, ...all], {
+    stdout: "pipe",
+    stderr: "ignore",
+  });
+}
+
+async function bytesReceived(stdout: ReadableStream<Uint8Array>): Promise<number> {
+  const lines = (await new Response(stdout).text()).trim().split("\n");
+  return lines.reduce((sum, line) => sum + Number(line), 0);
+}

@@ -1,0 +1,47 @@
+/**
+ * `npm run bench`: measures the compiled binary beside a bare pass-through and prints one table. `--long` takes more
+ * rounds; names of parts (`blob memory start small`) leave the others out. docs/benchmarks.md says what each line means.
+ */
+import { measureBlobs } from "./blob.ts";
+import { openLab } from "./lab.ts";
+import { measureIdle, measureSlowClients } from "./memory.ts";
+import { measureSmallRequests } from "./small.ts";
+import { measureStart } from "./start.ts";
+import { formatTable, type Row } from "./table.ts";
+
+const PARTS = ["blob", "memory", "start", "small"] as const;
+type Part = (typeof PARTS)[number];
+
+const given = process.argv.slice(2);
+const isLong = given.includes("--long");
+const unknown = given.filter((word) => word !== "--long" && !isPart(word));
+if (unknown.length > 0) throw new Error(`expected --long and names of parts (${PARTS.join(" ")}), got ${unknown}`);
+const chosen = given.filter(isPart);
+const parts = chosen.length > 0 ? chosen : PARTS;
+
+const lab = await openLab();
+const rows: Row[] = [];
+try {
+  for (const part of parts) rows.push(...(await measure(part)));
+} finally {
+  await lab.close();
+}
+console.log(formatTable(rows));
+
+function isPart(word: string): word is Part {
+  return PARTS.some((part) => part === word);
+}
+
+async function measure(part: Part): Promise<Row[]> {
+  console.error(`measuring: ${part}`);
+  switch (part) {
+    case "blob":
+      return measureBlobs(lab, { rounds: isLong ? 25 : 7 });
+    case "memory":
+      return [...(await measureIdle(lab)), ...(await measureSlowClients(lab))];
+    case "start":
+      return measureStart(lab, { rounds: isLong ? 30 : 10 });
+    case "small":
+      return measureSmallRequests(lab, isLong ? { rounds: 5, seconds: 10 } : { rounds: 3, seconds: 3 });
+  }
+}
