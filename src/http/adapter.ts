@@ -159,7 +159,6 @@ export function createHttpServer(options: HttpServerOptions, dependencies: HttpS
     const body = createRequestBody(request, response, {
       awaitsContinue: incoming.expects === "100-continue",
       idleTimeoutMs: options.bodyTimeoutMs,
-      taken: () => connection.uploads?.taken(),
     });
     const exchange = exchangeOf(connection.facts, incoming, body.stream, dependencies.newId());
     let outcome: Omit<Outcome, "durationMs"> = { status: 500, bytesSent: 0, complete: false };

@@ -26,8 +26,6 @@ export interface RequestBodyOptions {
   readonly awaitsContinue: boolean;
   /** A client that sends no byte for this long while it is read from is cut. */
   readonly idleTimeoutMs: number;
-  /** Called when some of the body was read. */
-  readonly taken: () => void;
 }
 
 const NO_BODY: RequestBody = {
@@ -52,7 +50,7 @@ export function createRequestBody(
       awaitsContinue = false;
       response.writeContinue();
     }
-    const chunk = await nextChunk(request, options);
+    const chunk = await nextChunk(request, options.idleTimeoutMs);
     if (chunk === undefined) return controller.close();
     received += chunk.byteLength;
     controller.enqueue(chunk);
@@ -62,7 +60,7 @@ export function createRequestBody(
     // Nothing is read ahead: the first read decides about 100 Continue.
     stream: new ReadableStream<Uint8Array>({ pull }, { highWaterMark: 0 }),
     endsConnection: () => !request.readableEnded && (awaitsContinue || announced - received > MAX_DROPPED_BYTES),
-    linger: () => (awaitsContinue ? Promise.resolve() : dropSome(request, options.taken)),
+    linger: () => (awaitsContinue ? Promise.resolve() : dropSome(request)),
     dropRest: () => dropRest(request),
   };
 }
@@ -73,10 +71,8 @@ function announcedBytes(request: IncomingMessage): number {
   return Number(request.headers["content-length"] ?? 0);
 }
 
-type ReadOptions = Pick<RequestBodyOptions, "idleTimeoutMs" | "taken">;
-
 /** The next bytes, or undefined at the end. @throws when the client leaves, breaks the framing or stalls */
-function nextChunk(request: IncomingMessage, { idleTimeoutMs, taken }: ReadOptions): Promise<Uint8Array | undefined> {
+function nextChunk(request: IncomingMessage, idleTimeoutMs: number): Promise<Uint8Array | undefined> {
   return new Promise((resolve, reject) => {
     const settle = (finish: () => void): void => {
       clearTimeout(timer);
@@ -86,7 +82,6 @@ function nextChunk(request: IncomingMessage, { idleTimeoutMs, taken }: ReadOptio
     const fail = (error: unknown): void => settle(() => reject(error));
     const look = (): void => {
       const chunk: Uint8Array | null = request.read();
-      taken();
       if (chunk !== null) settle(() => resolve(chunk));
       else if (request.readableEnded) settle(() => resolve(undefined));
       else if (request.destroyed) fail(new Error("the client left before the end of its request body"));
@@ -100,14 +95,13 @@ function nextChunk(request: IncomingMessage, { idleTimeoutMs, taken }: ReadOptio
   });
 }
 
-async function dropSome(request: IncomingMessage, taken: () => void): Promise<void> {
+async function dropSome(request: IncomingMessage): Promise<void> {
   const deadline = performance.now() + LINGER_MS;
   let dropped = 0;
   while (dropped <= MAX_DROPPED_BYTES) {
     const leftMs = deadline - performance.now();
     // The connection ends in any case: how the rest of the body fails is of no interest.
-    const options = { idleTimeoutMs: leftMs, taken };
-    const chunk = leftMs > 0 ? await nextChunk(request, options).catch(() => undefined) : undefined;
+    const chunk = leftMs > 0 ? await nextChunk(request, leftMs).catch(() => undefined) : undefined;
     if (chunk === undefined) return;
     dropped += chunk.byteLength;
   }

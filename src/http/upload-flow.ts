@@ -10,8 +10,6 @@ export interface UploadFlow {
   add(request: IncomingMessage): void;
   /** The request was answered: what still comes of its body is dropped as it comes. */
   remove(request: IncomingMessage): void;
-  /** Some of a body was read. */
-  taken(): void;
 }
 
 /** Unread bytes of a connection above which it is read no further; a reader empties all of them at once. */
@@ -26,10 +24,10 @@ export function createUploadFlow(socket: Socket): UploadFlow {
     let unread = 0;
     for (const request of requests) unread += request.readableLength;
     const isTooMuch = unread > MAX_UNREAD_BYTES;
-    if (isTooMuch === isHeld) return;
+    // Each time: the runtime resumes the socket by itself when some of a body is read.
+    if (isTooMuch) socket.pause();
+    else if (isHeld) socket.resume();
     isHeld = isTooMuch;
-    if (isHeld) socket.pause();
-    else socket.resume();
   }
 
   socket.on("data", weigh);
@@ -39,6 +37,5 @@ export function createUploadFlow(socket: Socket): UploadFlow {
       requests.delete(request);
       weigh();
     },
-    taken: weigh,
   };
 }

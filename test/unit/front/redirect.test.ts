@@ -92,6 +92,8 @@ describe("redirecting", () => {
     const client = await openRaw({ host: "127.0.0.1", port: redirect.port });
     client.send("GET / HTTP/1.1\r\nHost: example.com\r\n\r\n");
     await client.readAnswer();
+    client.send("GET / HTTP/1.1\r\nHost: exam");
+    await Bun.sleep(20);
     const startedAt = performance.now();
     await redirect.listener.close();
     await client.closed;

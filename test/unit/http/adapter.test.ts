@@ -54,11 +54,14 @@ describe.each(WAYS)("over a %s connection", (way) => {
     client.end();
   });
 
-  test("accept() answers pipelined requests in order", async () => {
+  test("accept() answers pipelined requests one after the other", async () => {
+    const steps: string[] = [];
     await using server = await startHttpServer({
       way,
       answer: async (exchange) => {
+        steps.push(`asked ${exchange.path}`);
         if (exchange.path === "/slow") await Bun.sleep(20);
+        steps.push(`answered ${exchange.path}`);
         return echo(exchange);
       },
     });
@@ -67,6 +70,7 @@ describe.each(WAYS)("over a %s connection", (way) => {
     const slow = await client.readAnswer();
     const fast = await client.readAnswer();
     expect([slow.body, fast.body].map((body) => Buffer.from(body).toString())).toEqual(["GET /slow", "GET /fast"]);
+    expect(steps).toEqual(["asked /slow", "answered /slow", "asked /fast", "answered /fast"]);
     client.end();
   });
 
