@@ -68,7 +68,7 @@ export function createAccess(options: AccessOptions, upstream: UpstreamClient): 
     if (client.kind === "own") return { kind: "credential", credential: client.credential };
     const configured = configuredCredential(route.registry, route.repository);
     if (configured === undefined) return { kind: "anonymous" };
-    const mayUse = options.sharePrivate || isPublic.has(repositoryKey(route));
+    const mayUse = options.sharePrivate || isPublic.has(publicKey(configured.origin, route.repository));
     return mayUse ? { kind: "credential", credential: configured } : { kind: "anonymous" };
   }
 
@@ -100,7 +100,7 @@ export function createAccess(options: AccessOptions, upstream: UpstreamClient): 
         throw denial(request);
       }
       if (identity.kind === "anonymous" && response.status === 200 && question.path.startsWith("manifests/")) {
-        isPublic.set(repositoryKey(request.route), true);
+        isPublic.set(publicKey(response.upstream.origin, request.route.repository), true);
       }
       return response;
     },
@@ -164,8 +164,9 @@ function longestMatch(patterns: readonly string[], repository: string): number |
   return lengths.length === 0 ? undefined : Math.max(...lengths);
 }
 
-function repositoryKey(route: Route): string {
-  return `${route.registry.key}/${route.repository}`;
+/** By origin, not by registry: what a mirror shows to everybody says nothing about the first upstream's repository of that name. */
+function publicKey(origin: string, repository: string): string {
+  return `${origin} ${repository}`;
 }
 
 /** Received pseudonyms stay in front, so that a loop over several hops is seen (RFC 9110 section 7.6.3). */

@@ -1,5 +1,6 @@
 /** What is beside the registry API, what a person sees, what the log says, and how the program ends and reloads. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { createFakeRegistry } from "../support/fake-registry.ts";
 import { makeImage } from "../support/images.ts";
 import { type Farm, layerOf, startFarm } from "../support/farm.ts";
 import { startLayover } from "../support/layover.ts";
@@ -212,6 +213,22 @@ describe("a registry's policy", () => {
       Buffer.from("bob:hunter2").toString("base64"),
     );
     await farmed.stop();
+  });
+
+  test("[R246] what another upstream shows to everybody does not open the first one's repository of that name", async () => {
+    const mirror = await createFakeRegistry();
+    const mirrored = makeImage({ seed: "mirrored" });
+    mirror.add("org/private", mirrored);
+    const entries = { ghcr: { credentials: [{ username: "alice", password: "secret" }] } };
+    const farmed = await startFarm({ entries, mirrors: { ghcr: mirror.url } });
+    farmed.ghcr.faults.manifest.status = 503; // so that the mirror is asked
+    for (let turn = 0; turn < 2; turn++) await (await farmed.ask("/v2/ghcr/org/private/manifests/latest")).text();
+    farmed.ghcr.faults.manifest = {};
+    const answer = await farmed.ask("/v2/ghcr/org/private/manifests/latest");
+    expect(answer.headers.get("docker-content-digest")).not.toBe(farmed.images.secret.digest);
+    expect(await answer.text()).not.toContain(layerOf(farmed.images.secret));
+    await farmed.stop();
+    await mirror.close();
   });
 
   test("[R246] with --share-private they read what is private for everybody too", async () => {

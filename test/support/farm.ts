@@ -46,6 +46,8 @@ const PRIVATE = ["org/private", "org/bobs"];
 export interface FarmOptions extends LayoverOptions {
   /** Fields added to the map's entries, by key: `{ hub: { allow: ["org/**"] } }`; `default` is the map's own. */
   readonly entries?: Record<string, Record<string, unknown>>;
+  /** A second upstream, by key. */
+  readonly mirrors?: Record<string, string>;
 }
 
 export async function startFarm(options: FarmOptions = {}): Promise<Farm> {
@@ -74,7 +76,11 @@ export async function startFarm(options: FarmOptions = {}): Promise<Farm> {
     registry.add("org/app", image);
   for (const registry of [hub, ghcr, basic]) registry.add("org/private", images.secret);
   const entry = (key: string, registry: FakeRegistry, host: string) => ({
-    [key]: { upstreams: [registry.url], hosts: [host], ...options.entries?.[key] },
+    [key]: {
+      upstreams: [registry.url, ...(options.mirrors?.[key] === undefined ? [] : [options.mirrors[key]])],
+      hosts: [host],
+      ...options.entries?.[key],
+    },
   });
   const map = {
     default: "hub",
