@@ -221,9 +221,11 @@ describe("a registry's policy", () => {
     mirror.add("org/private", mirrored);
     const entries = { ghcr: { credentials: [{ username: "alice", password: "secret" }] } };
     const farmed = await startFarm({ entries, mirrors: { ghcr: mirror.url } });
-    farmed.ghcr.faults.manifest.status = 503; // so that the mirror is asked
-    for (let turn = 0; turn < 2; turn++) await (await farmed.ask("/v2/ghcr/org/private/manifests/latest")).text();
-    farmed.ghcr.faults.manifest = {};
+    farmed.ghcr.faults.token.status = 503; // so that the mirror is asked
+    const first = await farmed.ask("/v2/ghcr/org/private/manifests/latest");
+    expect([first.status, first.headers.get("docker-content-digest")]).toEqual([200, mirrored.digest]);
+    await first.text();
+    farmed.ghcr.faults.token = {};
     const answer = await farmed.ask("/v2/ghcr/org/private/manifests/latest");
     expect(answer.headers.get("docker-content-digest")).not.toBe(farmed.images.secret.digest);
     expect(await answer.text()).not.toContain(layerOf(farmed.images.secret));
