@@ -12,10 +12,11 @@ import type { HeaderLine } from "../errors.ts";
 import type { Exchange, Reply } from "../proxy/exchange.ts";
 import { peerAddress } from "../registry/peer.ts";
 import { rawAnswer } from "../registry/raw-answer.ts";
-import { checkRawRequest, KNOWN_METHODS } from "../registry/raw-request.ts";
-import type { CheckedRequest } from "../registry/raw-request.ts";
+import { KNOWN_METHODS } from "../registry/raw-request.ts";
 import { createConnections } from "./connections.ts";
 import type { Connection, ConnectionFacts } from "./connections.ts";
+import { checkIncoming, exchangeOf } from "./incoming.ts";
+import type { Expectation, Incoming } from "./incoming.ts";
 import { errorReply } from "./reply.ts";
 import { writeReply } from "./reply-writer.ts";
 import type { Breakage } from "./reply-writer.ts";
@@ -80,12 +81,8 @@ export interface HttpServer {
 
 /** How often node looks at its two timeouts on sockets that it accepted itself. */
 const CHECKING_INTERVAL_MS = 1_000;
-/** The paths a port that speaks https answers to plain HTTP from elsewhere. */
-const HEALTH_PATHS: ReadonlySet<string> = new Set(["/healthz", "/health"]);
 /** Requests sent ahead on one connection; clients of registries send none. */
 const MAX_PIPELINED = 100;
-const METHODS_WITH_BODY: ReadonlySet<string> = new Set(["POST", "PUT", "PATCH"]);
-
 export function createHttpServer(options: HttpServerOptions, dependencies: HttpServerDependencies): HttpServer {
   const connections = createConnections(options);
   const fed = newServer();
@@ -142,7 +139,7 @@ export function createHttpServer(options: HttpServerOptions, dependencies: HttpS
       // One at a time: what a later answer wrote would wait in memory for the end of an earlier one.
       if (connection.open > 1) await earlier;
       if (request.socket.destroyed) return;
-      const checked = checkOn(connection, request);
+      const checked = checkIncoming(connection.facts, request);
       if (checked.kind === "refused") await refuse(connection, request, response, checked.error);
       else await serve(connection, { request, response, expects, checked });
     } finally {
@@ -253,16 +250,6 @@ export function createHttpServer(options: HttpServerOptions, dependencies: HttpS
   };
 }
 
-type Expectation = "none" | "100-continue";
-type Passed = Extract<CheckedRequest, { kind: "ok" }>;
-
-interface Incoming {
-  readonly request: IncomingMessage;
-  readonly response: ServerResponse;
-  readonly expects: Expectation;
-  readonly checked: Passed;
-}
-
 const METHOD_REFUSED = new RegistryError("UNSUPPORTED", "the method is not supported", {
   headers: [["Allow", KNOWN_METHODS.join(", ")]],
 });
@@ -272,50 +259,6 @@ const MALFORMED: Readonly<Record<string, RegistryError>> = {
   HPE_HEADER_OVERFLOW: new RegistryError("UNKNOWN", "the request head is too large", { status: 431 }),
   ERR_HTTP_REQUEST_TIMEOUT: new RegistryError("UNKNOWN", "the request head took too long", { status: 408 }),
 };
-const HTTPS_ONLY = new RegistryError("UNSUPPORTED", "this port speaks https; use https://", { status: 400 });
-
-function checkOn({ facts }: Connection, request: IncomingMessage): CheckedRequest {
-  const { method = "", url = "", httpVersion, rawHeaders } = request;
-  const checked = checkRawRequest({ method, url, httpVersion, rawHeaders });
-  if (checked.kind === "ok" && facts.httpsOnly === true && !HEALTH_PATHS.has(checked.path)) {
-    return { kind: "refused", error: HTTPS_ONLY };
-  }
-  return checked;
-}
-
-function exchangeOf(
-  { secure, peer }: ConnectionFacts,
-  { request, response, checked }: Incoming,
-  body: ReadableStream<Uint8Array> | null,
-  id: string,
-): Exchange {
-  const controller = new AbortController();
-  response.once("close", () => {
-    if (!response.writableFinished) controller.abort(new DOMException("the client left", "AbortError"));
-  });
-  const { method, path, query, host } = checked;
-  return {
-    id,
-    method,
-    path,
-    query,
-    host,
-    headers: joinLines(request.rawHeaders),
-    peer,
-    secure,
-    signal: controller.signal,
-    receivedAtMs: performance.now(),
-    body: METHODS_WITH_BODY.has(method) ? body : null,
-    notes: {},
-  };
-}
-
-function joinLines(rawHeaders: readonly string[]): Headers {
-  const headers = new Headers();
-  for (let i = 0; i + 1 < rawHeaders.length; i += 2) headers.append(rawHeaders[i] ?? "", rawHeaders[i + 1] ?? "");
-  return headers;
-}
-
 function answerLines(id: string, position: "more" | "last"): HeaderLine[] {
   const lines: HeaderLine[] = [["X-Request-Id", id]];
   if (position === "last") lines.push(["Connection", "close"]);
