@@ -12,7 +12,7 @@ import type { Access, RegistryRequest } from "../proxy/access.ts";
 import { serveBlob } from "../proxy/blob.ts";
 import type { Client, Clients } from "../proxy/client.ts";
 import type { Exchange, Reply } from "../proxy/exchange.ts";
-import { API_VERSION } from "../proxy/headers.ts";
+import { API_VERSION, NEVER_KEPT } from "../proxy/headers.ts";
 import { serveReferrers, serveTags } from "../proxy/listing.ts";
 import { serveManifest } from "../proxy/manifest.ts";
 import type { Origin, OriginReader } from "../proxy/origin.ts";
@@ -102,7 +102,7 @@ export function createRegistryHandler(
     const wantsLogin = registries.some((registry) => registry.login === "relay");
     const authorization = exchange.headers.get("authorization");
     if (!wantsLogin || clients.holdsToken(authorization) || /^basic /i.test(authorization ?? "")) {
-      return jsonReply(200, {}, { headers: [API_VERSION] });
+      return jsonReply(200, {}, { headers: [NEVER_KEPT, API_VERSION] });
     }
     const challenge = formatBearerChallenge({
       realm: `${origin.base}/token${only === undefined ? "" : `/${only.key}`}`,

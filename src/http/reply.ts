@@ -1,7 +1,7 @@
 /** Small replies that are made in many places: JSON, text, and the JSON of an error. */
 import type { HeaderLine, RegistryError } from "../errors.ts";
 import type { Reply } from "../proxy/exchange.ts";
-import { API_VERSION } from "../proxy/headers.ts";
+import { API_VERSION, NEVER_KEPT } from "../proxy/headers.ts";
 
 export interface ReplyOptions {
   readonly headers?: readonly HeaderLine[];
@@ -19,7 +19,7 @@ export function textReply(status: number, text: string, options: ReplyOptions = 
 }
 
 export function errorReply(error: RegistryError): Reply {
-  return jsonReply(error.status, error.toJSON(), { headers: [...error.headers, API_VERSION] });
+  return jsonReply(error.status, error.toJSON(), { headers: [...error.headers, NEVER_KEPT, API_VERSION] });
 }
 
 function sized(status: number, body: string, type: string, { headers = [] }: ReplyOptions): Reply {

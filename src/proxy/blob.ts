@@ -6,7 +6,14 @@ import type { HeaderLine } from "../errors.ts";
 import { RegistryError, UpstreamError } from "../errors.ts";
 import { type Digest, isVerifiable } from "../registry/digest.ts";
 import type { Endpoint } from "../registry/endpoint.ts";
-import { type SingleRange, formatRange, parseContentRange, parseRange, singleRange } from "../registry/range.ts";
+import {
+  type ByteRange,
+  type SingleRange,
+  formatRange,
+  parseContentRange,
+  parseRange,
+  singleRange,
+} from "../registry/range.ts";
 import type { UpstreamResponse } from "../upstream/client.ts";
 import type { Access, RegistryRequest } from "./access.ts";
 import { slice, verified } from "./body.ts";
@@ -88,12 +95,18 @@ function serveWhole(response: UpstreamResponse, digest: Digest): Reply {
 /** The upstream's part, if it is the part that was asked for: some answer another (protocol R272). */
 async function servePart(response: UpstreamResponse, digest: Digest, range: SingleRange): Promise<Reply> {
   const part = parseContentRange(response.headers.get("content-range") ?? "");
-  const isAsked = part !== undefined && ("suffix" in range || range.first === part.first);
-  if (!isAsked || part.total === undefined) {
+  const whole = part?.total === undefined ? undefined : { ...part, total: part.total };
+  if (whole === undefined || !isAskedFor(whole, range)) {
     await response.body?.cancel();
     throw errorOfFailure(new UpstreamError("bad-answer", "the part that came is not the part that was asked for"));
   }
-  return partOf(response, digest, { first: part.first, last: part.last, total: part.total });
+  return partOf(response, digest, whole);
+}
+
+/** Begins where it should and holds no byte that was not asked for. It may end early: some storage sends large parts in pieces. */
+function isAskedFor({ first, last, total }: ByteRange & { readonly total: number }, range: SingleRange): boolean {
+  if ("suffix" in range) return first === Math.max(0, total - range.suffix) && last === total - 1;
+  return first === range.first && last <= (range.last ?? total);
 }
 
 /** An upstream that ignores Range sends everything: the part is cut out here, since podman takes 200 for a failure (protocol R187, R267). */

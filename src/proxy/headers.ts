@@ -8,6 +8,9 @@ import { parseWarnings } from "./warning.ts";
 /** On each answer below /v2/: old clients look for it (protocol R5). */
 export const API_VERSION: HeaderLine = ["Docker-Distribution-API-Version", "registry/2.0"];
 
+/** Answers about the client or the moment: no cache in between may give them to somebody else or later (protocol R115, R227, R232). */
+export const NEVER_KEPT: HeaderLine = ["Cache-Control", "no-store, no-transform"];
+
 /** Layers and manifests are never HTML, whatever somebody pushed (protocol R250), and nobody may re-encode them (R227, R228). */
 export const CONTENT_LINES: readonly HeaderLine[] = [
   ["X-Content-Type-Options", "nosniff"],
