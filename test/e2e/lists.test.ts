@@ -49,7 +49,7 @@ describe("tags", () => {
         farm.quay.faults.tags.link = form;
         farm.hub.faults.tags.link = form;
         const found = await walk(`${path}?n=2`);
-        expect(found.tags).toEqual(tags); // R49: the upstream's order
+        expect(found.tags).toEqual(tags);
         expect([...found.names]).toEqual([name]);
         expect(found.links).toHaveLength(2);
         for (const next of found.links) expect(next).toStartWith(`${link}?`);
@@ -62,6 +62,20 @@ describe("tags", () => {
     expect(found.tags).toEqual(tags);
     for (const next of found.links) expect(next).toContain("ns=quay.io");
     expect(farm.quay.requests.some(({ query }) => query.includes("ns="))).toBe(false);
+  });
+
+  test("[R49] the order is the registry's own, whatever it is", async () => {
+    const odd = ["z", "1.10", "1.9", "B", "a"];
+    Object.assign(farm.quay.faults.tags, { status: 200, body: JSON.stringify({ name: "org/tagged", tags: odd }) });
+    expect(((await (await farm.ask("/v2/quay/org/tagged/tags/list")).json()) as TagList).tags).toEqual(odd);
+  });
+
+  test("[R50] n=0 is an empty list without a next page, also where the registry knows no zero", async () => {
+    const headers: [string, string][] = [["Link", '</v2/org/tagged/tags/list?last=z&n=0>; rel="next"']];
+    Object.assign(farm.quay.faults.tags, { status: 200, body: JSON.stringify({ name: "x", tags }), headers });
+    const none = await farm.ask("/v2/quay/org/tagged/tags/list?n=0");
+    expect(none.headers.get("link")).toBeNull();
+    expect(((await none.json()) as TagList).tags).toEqual([]);
   });
 
   test("[R50] last without n, and n=0", async () => {
@@ -123,6 +137,19 @@ describe("referrers", () => {
     const whole = await farm.ask(path);
     expect(whole.headers.get("oci-filters-applied")).toBeNull();
     await whole.text();
+  });
+
+  test("[R59, R51] the next page comes through here, with the registry's own cursor", async () => {
+    const next = `/v2/org/tagged/referrers/${tagged.digest}?artifactType=a%2Fb&cursor=x%3D1`;
+    for (const base of ["", farm.quay.url]) {
+      farm.quay.faults.referrers.headers = [["Link", `<${base}${next}>; rel="next"`]];
+      const answer = await farm.ask(`${path}?artifactType=a%2Fb`);
+      expect(answer.headers.get("link")).toBe(`<${path}?artifactType=a%2Fb&cursor=x%3D1>; rel="next"`);
+      await answer.text();
+    }
+    const query = "artifactType=a%2Fb&cursor=x%3D1";
+    await (await farm.ask(`${path}?${query}`)).text();
+    expect(farm.quay.requests.at(-1)?.query).toBe(query);
   });
 
   test.each([

@@ -78,7 +78,21 @@ describe("the ping", () => {
 });
 
 describe("tokens", () => {
-  test("an anonymous one is made at once, without any upstream", async () => {
+  test("[R115] neither they nor the ping are for any cache on the way", async () => {
+    const token = await farm.token("/token");
+    for (const answer of [await farm.ask("/v2/"), await farm.ask("/v2/", bearer(token)), await farm.ask("/token")]) {
+      expect(answer.headers.get("cache-control")).toContain("no-store");
+      await answer.text();
+    }
+  });
+
+  test("[R103] a catalog scope gives a token like any other: for nobody, and for no catalog", async () => {
+    const token = await farm.token("/token?service=x&scope=registry:catalog:*");
+    expect((await farm.ask("/v2/_catalog", bearer(token))).status).toBe(404);
+    expect((await farm.ask("/v2/app/manifests/latest", bearer(token))).status).toBe(200);
+  });
+
+  test("[C26, C4] an anonymous one is made at once, without any upstream", async () => {
     farm.hub.faults.token.stallBeforeHeaders = true;
     farm.ghcr.faults.token.stallBeforeHeaders = true;
     for (const path of [
@@ -161,6 +175,52 @@ describe("a private repository", () => {
       `Bearer realm="http://${farm.layover.host}/token/ghcr?host=shared",service="${farm.layover.host}",scope="repository:ghcr/org/private:pull"`,
     );
     expect(await codeOf(answer)).toBe("UNAUTHORIZED");
+  });
+
+  test("[R27, R118] one that does not exist is answered like a private one, where the registry hides which it is", async () => {
+    farm.ghcr.faults.auth.hideAbsent = true;
+    const token = await farm.token("/token/ghcr");
+    for (const name of ["org/none", "org/private"]) {
+      const answer = await farm.ask(`/v2/ghcr/${name}/manifests/latest`, bearer(token));
+      expect([answer.status, await codeOf(answer)]).toEqual([404, "NAME_UNKNOWN"]);
+    }
+  });
+
+  test("[R128, R113, R102] ghcr.io: placeholder scope, 403 of the token server, no referrers, signatures by tag", async () => {
+    farm.ghcr.faults.token.denies = true;
+    farm.ghcr.faults.token.refusesPushScope = true;
+    farm.ghcr.faults.referrers = { status: 404, code: "MANIFEST_UNKNOWN" };
+    const { digest } = farm.images.ghcr;
+    farm.ghcr.add("org/app", { ...farm.images.ghcr, tags: new Map([[digest.replace(":", "-"), digest]]) });
+    const open = await farm.ask("/v2/ghcr.io/org/app/manifests/latest");
+    expect(open.status).toBe(200);
+    await open.bytes();
+    const referrers = await farm.ask(`/v2/ghcr.io/org/app/referrers/${digest}`);
+    expect([referrers.status, await codeOf(referrers)]).toEqual([404, "MANIFEST_UNKNOWN"]);
+    const signature = await farm.ask(`/v2/ghcr.io/org/app/manifests/${digest.replace(":", "-")}`);
+    expect(signature.status).toBe(200);
+    await signature.bytes();
+    const asked = farm.ghcr.tokenRequests.length;
+    const closed = await farm.ask("/v2/ghcr.io/org/private/manifests/latest", bearer(await farm.token("/token/ghcr")));
+    expect([closed.status, await codeOf(closed)]).toEqual([404, "NAME_UNKNOWN"]);
+    expect(farm.ghcr.tokenRequests.length - asked).toBe(1);
+  });
+
+  test("[T14] read with credentials, then without, then by digest through another repository: refused both times", async () => {
+    const token = await farm.token("/token/ghcr", "alice:secret");
+    const allowed = await farm.ask(PRIVATE, bearer(token));
+    expect(allowed.status).toBe(200);
+    await allowed.bytes();
+    const layer = layerOf(farm.images.secret);
+    const own = await farm.ask(`/v2/ghcr/org/private/blobs/${layer}`, bearer(token));
+    expect(own.status).toBe(200);
+    await own.bytes();
+    const nobody = bearer(await farm.token("/token/ghcr"));
+    for (const path of ["org/private/manifests/latest", `org/private/blobs/${layer}`, `org/app/blobs/${layer}`]) {
+      const refused = await farm.ask(`/v2/ghcr/${path}`, nobody);
+      expect([path, refused.status]).toEqual([path, 404]);
+      await refused.text();
+    }
   });
 
   test("[R118] with our anonymous token: 404, as if it were not there", async () => {

@@ -9,6 +9,7 @@ import {
   makeSha512Image,
 } from "../support/odd-images.ts";
 import { type Farm, startFarm } from "../support/farm.ts";
+import { rawRequest } from "../support/raw-http.ts";
 
 let farm: Farm;
 beforeAll(async () => {
@@ -68,7 +69,9 @@ describe("content", () => {
     const answer = await farm.ask("/v2/quay/org/schema1/manifests/latest");
     expect(answer.status).toBe(200);
     const body = await answer.bytes();
+    expect(answer.headers.get("docker-content-digest")).toBe(makeSchema1("org/schema1").digest);
     expect(answer.headers.get("docker-content-digest")).not.toBe(digestOf(body));
+    expect(answer.headers.get("content-type")).toBe(MEDIA_TYPES.schema1);
   });
 
   test("[R5, R220, R227, R250] the lines of the answer are ours, and the upstream's private ones stay there", async () => {
@@ -126,13 +129,20 @@ describe("what the upstream is asked", () => {
     expect(farm.quay.requests.map(({ method }) => method)).toEqual(["HEAD"]);
   });
 
-  test("[R29] an Accept without a manifest type becomes the full list", async () => {
+  test("[R29, R143] an Accept without a manifest type becomes the full list", async () => {
     for (const accept of ["*/*", "application/json", ""])
       await (await farm.ask("/v2/quay/org/app/manifests/latest", { headers: { accept } })).bytes();
     for (const { headers } of farm.quay.requests) expect(headers.get("accept")).toContain(MEDIA_TYPES.ociIndex);
   });
 
-  test("[R28, R30] an Accept that names manifest types goes on as it came", async () => {
+  test("[R30] an Accept of several lines is one list", async () => {
+    const types = [MEDIA_TYPES.dockerManifest, MEDIA_TYPES.ociIndex];
+    const lines = types.map((type) => `Accept: ${type}`);
+    expect((await rawRequest(farm.layover.url, "GET /v2/quay/org/app/manifests/latest", lines)).status).toBe(200);
+    expect(farm.quay.requests.at(-1)?.headers.get("accept")).toBe(types.join(", "));
+  });
+
+  test("[R28] an Accept that names manifest types goes on as it came", async () => {
     const accept = `${MEDIA_TYPES.dockerManifest}, ${MEDIA_TYPES.dockerList};q=0.5`;
     await (await farm.ask("/v2/quay/org/app/manifests/latest", { headers: { accept } })).bytes();
     expect(farm.quay.requests.at(-1)?.headers.get("accept")).toBe(accept);
@@ -162,8 +172,9 @@ describe("registries that tell less", () => {
       match: ({ method }: { method: string }) => method === "HEAD",
     });
     const head = await farm.ask("/v2/quay/org/app/manifests/latest", { method: "HEAD" });
-    expect(head.headers.get("docker-content-digest")).toBe(farm.images.quay.digest);
-    expect(Number(head.headers.get("content-length"))).toBeGreaterThan(0);
+    const { digest, manifests } = farm.images.quay;
+    expect(head.headers.get("docker-content-digest")).toBe(digest);
+    expect(head.headers.get("content-length")).toBe(String(manifests.get(digest)?.bytes.byteLength));
   });
 
   test("[R18, R168] HEAD without a digest is answered from a GET", async () => {
@@ -207,14 +218,28 @@ describe("registries that tell less", () => {
     await answer.bytes();
   });
 
+  test("[R23] where the type says nothing the document's own field does, and never a member's", async () => {
+    const [member = makeImage()] = [makeImage({ seed: "member" })];
+    const index = makeIndex([member]);
+    const text = new TextDecoder().decode(index.manifests.get(index.digest)?.bytes);
+    const untyped = new TextEncoder().encode(text.replace(/"mediaType":"[^"]*",/, ""));
+    const manifests = new Map([[digestOf(untyped), { bytes: untyped, mediaType: "application/json" }]]);
+    farm.quay.add("org/untyped", { blobs: new Map(), manifests, tags: new Map([["latest", digestOf(untyped)]]) });
+    farm.quay.add("org/typed", index);
+    farm.quay.faults.manifest.contentType = "application/json";
+    const typed = await farm.ask("/v2/quay/org/typed/manifests/latest");
+    expect([typed.status, typed.headers.get("content-type")]).toEqual([200, MEDIA_TYPES.ociIndex]);
+    await typed.bytes();
+    expect((await farm.ask("/v2/quay/org/untyped/manifests/latest")).status).toBe(502);
+  });
+
   test("[R37, R38] two warnings arrive as two lines", async () => {
     farm.quay.faults.manifest.headers = [
       ["Warning", '299 - "one, and"'],
       ["Warning", '299 - "two"'],
     ];
-    const answer = await farm.ask("/v2/quay/org/app/manifests/latest");
-    await answer.bytes();
-    expect(answer.headers.get("warning")).toBe('299 - "one, and", 299 - "two"');
+    const answer = await rawRequest(farm.layover.url, "GET /v2/quay/org/app/manifests/latest");
+    expect(answer.all("warning")).toEqual(['299 - "one, and"', '299 - "two"']);
   });
 });
 
@@ -250,7 +275,7 @@ describe("what must not pass", () => {
     expect((await json(await farm.ask("/v2/quay/org/app/manifests/latest"))).errors[0]?.code).toBe("NAME_UNKNOWN");
   });
 
-  test("[R210] a 404 with a page becomes one with JSON", async () => {
+  test("a 404 with a page becomes one with JSON", async () => {
     farm.quay.faults.manifest.status = 404;
     farm.quay.faults.manifest.body = "<html>no</html>";
     const answer = await farm.ask("/v2/quay/org/app/manifests/latest");
@@ -269,6 +294,30 @@ describe("an upstream in trouble", () => {
     const untold = await farm.ask("/v2/quay/org/app/manifests/latest");
     expect(Number(untold.headers.get("retry-after"))).toBeGreaterThan(0);
     await untold.text();
+  });
+
+  test("[R210] 429 is JSON for the client, whatever the registry's page looks like", async () => {
+    for (const [body, contentType] of [
+      ["<html>Too Many Requests (HAP429)</html>", "text/html"],
+      ["toomanyrequests: You have reached your unauthenticated pull rate limit.", "text/plain"],
+      ["", "application/json"],
+      ['{"errors":[{"code":"DENIED"}]}', "application/json"],
+    ] as const) {
+      farm.quay.faults.manifest = { status: 429, body, contentType };
+      const answer = await farm.ask("/v2/quay/org/app/manifests/latest");
+      expect(answer.status).toBe(429);
+      expect((await json(answer)).errors[0]?.code).toBe("TOOMANYREQUESTS");
+    }
+  });
+
+  test("[R39, R178] a storm of fifty is told 429 fifty times, at once, and none is asked twice", async () => {
+    farm.quay.faults.manifest.status = 429;
+    const answers = await Promise.all(Array.from({ length: 50 }, () => farm.ask("/v2/quay/org/app/manifests/latest")));
+    for (const answer of answers) {
+      expect([answer.status, Number(answer.headers.get("retry-after")) > 0]).toEqual([429, true]);
+      await answer.text();
+    }
+    expect(farm.quay.count()).toBeLessThanOrEqual(50);
   });
 
   test("[R262] a 503 that passes is not seen by the client", async () => {

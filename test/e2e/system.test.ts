@@ -191,7 +191,7 @@ describe("a registry's policy", () => {
     await strict.stop();
   });
 
-  test("[R246] configured credentials read what is public for everybody, and what is private for nobody", async () => {
+  test("[R246, R41, R123] configured credentials read what is public for everybody, and what is private for nobody", async () => {
     const farmed = await startFarm({ entries: { ghcr: { credentials: [{ username: "alice", password: "secret" }] } } });
     const first = await farmed.ask("/v2/ghcr/org/app/manifests/latest"); // shows that it is public
     expect(first.status).toBe(200);
@@ -200,6 +200,7 @@ describe("a registry's policy", () => {
     expect(blob.status).toBe(200);
     await blob.bytes();
     expect(farmed.ghcr.tokenRequests.some(({ headers }) => headers.get("authorization") !== null)).toBe(true);
+    await farmed.layover.logLine(({ msg }) => /private ones need --share-private/.test(msg ?? ""));
     const secret = await farmed.ask("/v2/ghcr/org/private/manifests/latest");
     expect(secret.status).toBe(401);
     await secret.text();
@@ -241,6 +242,8 @@ describe("a registry's policy", () => {
     const answer = await farmed.ask("/v2/ghcr/org/private/manifests/latest");
     expect(answer.status).toBe(200);
     await answer.bytes();
+    const warning = await farmed.layover.logLine(({ level, msg }) => level === "warn" && /everybody/.test(msg ?? ""));
+    expect(warning["registries"]).toEqual(["ghcr"]);
     await farmed.stop();
   });
 });

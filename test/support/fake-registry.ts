@@ -52,6 +52,8 @@ export interface FakeRegistry {
   until(filter: RequestFilter, count: number): Promise<void>;
   /** Body bytes handed to sockets by registry and CDN together. */
   readonly bytesSent: number;
+  /** Answers of registry, token server and CDN that are not at their end. */
+  readonly openAnswers: number;
   /** Connections that the registry ever accepted. */
   readonly connections: number;
   add(repository: string, image: Parameters<FakeContent["add"]>[1]): void;
@@ -177,6 +179,7 @@ export async function createFakeRegistry(options: FakeRegistryOptions = {}): Pro
   }
 
   const servers: (WireServer | FakeCdn)[] = [server, tokenServer, cdn];
+  const openAnswers = (): number => servers.reduce((sum, each) => sum + each.openRequests(), 0);
   const registry: FakeRegistry = {
     url: server.url + basePath,
     host: server.host,
@@ -194,6 +197,9 @@ export async function createFakeRegistry(options: FakeRegistryOptions = {}): Pro
     until: log.until,
     get bytesSent() {
       return bytesSent;
+    },
+    get openAnswers() {
+      return openAnswers();
     },
     get connections() {
       return server.connections();
@@ -215,7 +221,7 @@ export async function createFakeRegistry(options: FakeRegistryOptions = {}): Pro
       bytesSent = 0;
     },
     async close() {
-      const open = servers.reduce((sum, each) => sum + each.openRequests(), 0);
+      const open = openAnswers();
       await Promise.all(servers.map((each) => each.close()));
       if (open > 0)
         throw new Error(

@@ -110,7 +110,7 @@ describe("send() follows", () => {
     expect(registry.count()).toBe(1);
   });
 
-  test("[R249] no Location that is no http URL, and none with its userinfo", async () => {
+  test("[R148] no Location that is no http URL, and none with its userinfo", async () => {
     const registry = await behindCdn();
     const client = testClient();
     for (const to of [

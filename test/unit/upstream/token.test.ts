@@ -160,7 +160,7 @@ describe("a token answer", () => {
     expect(registry.tokenRequests).toHaveLength(3);
   });
 
-  test("[R115] that failed is not remembered", async () => {
+  test("[R102] that failed is not remembered", async () => {
     const registry = await bearerRegistry();
     const client = testClient();
     registry.faults.token.status = 403;
