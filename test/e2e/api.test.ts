@@ -1,6 +1,7 @@
 /** The API as a table (distribution specification, "Endpoints"): what a pull proxy answers, and in which form it says no. */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { type Farm, layerOf, startFarm } from "../support/farm.ts";
+import { digestOf, makeImage } from "../support/images.ts";
 import { rawRequest } from "../support/raw-http.ts";
 
 let farm: Farm;
@@ -112,6 +113,23 @@ test("[T11, C19] one repository name on three registries is three images, never 
     const other = key === "quay" ? "ghcr" : "quay";
     expect((await answerTo(`GET /v2/${key}/org/app/manifests/${farm.images[other].digest}`)).status).toBe(404);
   }
+});
+
+test("[C29] namespaced, private, large over a slow link, and a part of it: all of them pull", async () => {
+  const image = makeImage({ seed: "slow", layers: [1_500_000] });
+  const path = `/v2/ghcr.io/org/sub/team/app/blobs/${layerOf(image)}`;
+  farm.ghcr.add("org/sub/team/app", image);
+  farm.ghcr.access.privateRepositories.push("org/sub/team/app");
+  farm.ghcr.faults.blob.bytesPerSecond = 3_000_000;
+  const headers = { authorization: `Bearer ${await farm.token("/token/ghcr", "alice:secret")}` };
+  const manifest = await farm.ask("/v2/ghcr.io/org/sub/team/app/manifests/latest", { headers });
+  expect([manifest.status, manifest.headers.get("docker-content-digest")]).toEqual([200, image.digest]);
+  await manifest.text();
+  const whole = await farm.ask(path, { headers });
+  expect(digestOf(await whole.bytes())).toBe(layerOf(image));
+  const part = await farm.ask(path, { headers: { ...headers, range: "bytes=1400000-" } });
+  expect([part.status, (await part.bytes()).byteLength]).toEqual([206, 100_000]);
+  expect((await answerTo(`GET ${path}`)).status).toBe(401);
 });
 
 test("[T25] a tag that moves is seen at once, and the old digest still pulls", async () => {

@@ -134,6 +134,15 @@ describe("who may use what", () => {
     expect(outside((name) => name.startsWith("http/"), usesPackage(/^(?:elysia|@elysiajs\/)/))).toEqual([]);
   });
 
+  test("[R175, R221, R277, R278] nobody serves with Bun.serve: it holds heads back, drops lengths and has limits of its own", () => {
+    expect(
+      outside(
+        () => false,
+        ({ text }) => /\bBun\.(?:serve|listen)\(/.test(text),
+      ),
+    ).toEqual([]);
+  });
+
   test("only main.ts ends the process", () => {
     expect(
       outside(
