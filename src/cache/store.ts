@@ -34,8 +34,19 @@ export interface Spool {
    * @throws StoreError `full` when budget or disk have no room, `broken` for any other failure; the spool is of no more use then
    */
   append(bytes: Uint8Array): Promise<void>;
+  /**
+   * Tells how long the whole content is, once that is known: `Store.spool` comes before the upstream's answer, because only
+   * the spool knows where to go on. Reserves what is missing. Not needed when `Store.spool` was told; needless twice.
+   * @throws StoreError `full`; `mismatch` when more is here already: the bytes are gone then
+   */
+  expect(totalBytes: number): Promise<void>;
   /** A reader of what is there; it may read up to `length` as that grows, also after commit or discard. */
   open(): Promise<ContentReader>;
+  /**
+   * Compares length and digest, without the wait for the disk that a commit needs; readers may have their last bytes then.
+   * @throws StoreError `mismatch`: the bytes are gone then
+   */
+  verify(): Promise<void>;
   /**
    * Verifies, makes durable, and shows the content to everybody.
    * @throws StoreError `mismatch` when the digest differs: the bytes are gone then
@@ -51,8 +62,10 @@ export interface Usage {
   /** Of committed content. */
   readonly bytes: number;
   readonly count: number;
-  /** Reserved and written by spools. */
+  /** Reserved and written by spools, suspended ones included. */
   readonly spooledBytes: number;
+  /** False while what was there at the start is still being counted. */
+  readonly isComplete: boolean;
 }
 
 export interface Store {
