@@ -1,0 +1,46 @@
+/**
+ * How long a tag is served without asking upstream, by its name: the `tags` of registrymap.json and the three tiers of
+ * older settings (compat, DRP). Pure. Patterns come from the operator, tags from clients; tags are at most 128 characters.
+ */
+import type { TagRule } from "../registry/registry.ts";
+
+export interface TagRuleOptions {
+  /** The first that matches counts; one with an empty `match` is switched off. */
+  readonly rules: readonly TagRule[];
+  /** For tags that no rule matches. */
+  readonly defaultTtlMs: number;
+}
+
+/** Longer than any tag, so a longer pattern is no pattern of one. */
+const MAX_PATTERN_LENGTH = 200;
+
+/**
+ * Makes the function that gives a tag's lifetime in milliseconds; 0 asks upstream each time.
+ * @throws Error when a pattern is not one that `compileTagPattern` takes
+ */
+export function createTagRules({ rules, defaultTtlMs }: TagRuleOptions): (tag: string) => number {
+  const compiled = rules.filter(({ match }) => match !== "").map(compileRule);
+  return (tag) => compiled.find(({ pattern }) => pattern.test(tag))?.ttlMs ?? defaultTtlMs;
+}
+
+/**
+ * A regular expression over a tag: case matters, it must fit from the tag's first character on, the end is open, as in
+ * `location ~ ^/v2/…/manifests/<pattern>`: `(stable|nightly)` also matches `stable-alpine`, not `unstable`.
+ * @returns undefined for no regular expression, and for one of more than 200 characters
+ */
+export function compileTagPattern(text: string): RegExp | undefined {
+  if (text.length > MAX_PATTERN_LENGTH) return undefined;
+  try {
+    // Compiled alone first: `a)|(b` is none, but would become one between our parentheses.
+    return new RegExp(`^(?:${new RegExp(text).source})`);
+  } catch {
+    // The only error of this constructor is a syntax error; the caller knows where the pattern stands and says so.
+    return undefined;
+  }
+}
+
+function compileRule({ match, ttlMs }: TagRule): { pattern: RegExp; ttlMs: number } {
+  const pattern = compileTagPattern(match);
+  if (pattern === undefined) throw new Error(`expected a regular expression for tags, got ${JSON.stringify(match)}`);
+  return { pattern, ttlMs };
+}
