@@ -42,6 +42,8 @@ export interface ListenerDependencies {
   readonly log: Log;
   /** The certificate in force, asked for each connection; undefined for a listener that speaks plain HTTP. */
   readonly certificate: { current(): { readonly secureContext: tls.SecureContext } } | undefined;
+  /** Peers that a listener with TLS answers in plain HTTP; default those of loopback. */
+  readonly isNear?: (peer: string) => boolean;
 }
 
 export interface Listener {
@@ -58,8 +60,9 @@ export async function createListener(
   options: ListenerOptions,
   dependencies: ListenerDependencies,
 ): Promise<Listener> {
-  const { http, log, certificate } = dependencies;
-  const sniffer = certificate === undefined ? undefined : createSniffer(spec, options, { http, log, certificate });
+  const { http, log, certificate, isNear = isLoopbackPeer } = dependencies;
+  const sniffer =
+    certificate === undefined ? undefined : createSniffer(spec, options, { http, log, certificate, isNear });
   const server = sniffer === undefined ? http.newNodeServer() : net.createServer({ noDelay: true }, sniffer.take);
   const bound = await listenOn(server, spec, options.flag ?? "--listen");
   // After binding an accept can fail (no file descriptors left): the next one may succeed, and the process must live.
@@ -83,6 +86,7 @@ interface SnifferDependencies {
   readonly http: ConnectionTaker;
   readonly log: Log;
   readonly certificate: NonNullable<ListenerDependencies["certificate"]>;
+  readonly isNear: (peer: string) => boolean;
 }
 
 function createSniffer(spec: ListenSpec, options: ListenerOptions, dependencies: SnifferDependencies): Sniffer {
@@ -105,7 +109,11 @@ function createSniffer(spec: ListenSpec, options: ListenerOptions, dependencies:
       if (speech === "tls") return void terminate(socket, peer, settle);
       settle();
       // CONNECT goes the way of plain HTTP, where it is refused, until interception claims it here.
-      dependencies.http.accept(socket, { secure: false, peer, ...(isLoopbackPeer(peer) ? {} : { httpsOnly: true }) });
+      dependencies.http.accept(socket, {
+        secure: false,
+        peer,
+        ...(dependencies.isNear(peer) ? {} : { httpsOnly: true }),
+      });
       socket.resume();
     });
   }
