@@ -1,6 +1,6 @@
 /**
- * Makes docs/configuration.md and docs/config.schema.json from the one table of options. `npm run docs` writes them; a
- * test fails when they are out of date.
+ * Makes docs/configuration.md and docs/config.schema.json from the one table of options, and docs/protocol.md from the titles
+ * of the tests. `npm run docs` writes them; tests fail when they are out of date.
  */
 import { join } from "node:path";
 import { OTHER_NAMES } from "../src/config/compat.ts";
@@ -13,6 +13,7 @@ import {
   type OptionName,
   type OptionText,
 } from "../src/config/options.ts";
+import { protocolPage, readClaims } from "./protocol.ts";
 
 export function configurationPage(): string {
   return [
@@ -79,9 +80,10 @@ function optionSection(name: OptionName): string[] {
 }
 
 if (import.meta.main) {
-  const files = ["configuration.md", "config.schema.json"].map((name) => join(import.meta.dir, name));
-  const [page = "", schema = ""] = files;
+  const files = ["configuration.md", "config.schema.json", "protocol.md"].map((name) => join(import.meta.dir, name));
+  const [page = "", schema = "", protocol = ""] = files;
   await Bun.write(page, configurationPage());
   await Bun.write(schema, JSON.stringify(configSchema(), undefined, 2));
+  await Bun.write(protocol, protocolPage(await readClaims()));
   await Bun.$`${process.execPath} fmt --no-script ${files}`;
 }

@@ -1,0 +1,31 @@
+/** C1–C39: what users of five older tools find again. */
+import type { Rules } from "./rules.ts";
+
+export const COMPAT: Rules = {
+  C1: "strict hosts: 404 with the routes",
+  C2: "`/` leads programs to `/v2/` where CUSTOM_DOMAIN or MODE is set",
+  C3: "the ping without credentials: 401 with a realm on the request's host",
+  C4: "the token paths of old, also at `/v2/auth`",
+  C5: "Docker Hub's one-word names",
+  C6: "redirects never reach the client",
+  C7: "every key under the domain suffix, with port and any case",
+  C8: "every key as first component, before `/v2`, and raw",
+  C9: "Docker Hub's credentials from the environment",
+  C11: "VERIFY_SSL and DISABLE_IPV6",
+  C12: "an unknown registry is a clear 404",
+  C17: "writes are 405",
+  C19: "one name on two registries is never mixed",
+  C24: "a JSON line per request",
+  C25: "`/health`",
+  C26: "`/auth/token`",
+  C27: "keys of each kind",
+  C28: "http redirects to https, never to a forged host",
+  C29: "namespaced, private, large, ranged, over slow links",
+  C31: "flags, variables and their order",
+  C32: "`/help`, `/healthz`",
+  C33: "the message of an unknown host",
+  C34: "`/token/<url>` looks up and fetches nothing",
+  C36: "relative redirects; nothing of the client's at the CDN",
+  C38: "a map from a URL, and what it may hold",
+  C39: "each client's own sequence; the clients themselves run in test/clients",
+};

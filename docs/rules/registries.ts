@@ -1,0 +1,30 @@
+/** R125–R149: what single registries do, and what upstreams need. */
+import type { Rules } from "./rules.ts";
+
+export const REGISTRIES: Rules = {
+  R125: "realm and service come from the live challenge",
+  R126: "Docker Hub has several names and is one registry",
+  R127: "`library/` for one-word names on Docker Hub, in path and scope, and only there",
+  R128: "ghcr.io: placeholder scope, 403 for private names, no referrers API",
+  R129: "Docker Hub's blobs lie behind redirects to several CDNs",
+  R130: "public.ecr.aws refuses HEAD of blobs: the length comes from one byte by GET",
+  R131: "Basic registries: the credential goes to them and not to their storage",
+  R132: "registry.k8s.io redirects manifests to another registry, which may challenge",
+  R133: "redirects between registries are followed here, never given to clients",
+  R134: "relative redirects keep Authorization on their host",
+  R135: "large response headers",
+  R136: "redirects are never kept: they expire",
+  R137: "signed URLs are good for one method",
+  R138: "Azure's blobs lie on hosts of their own",
+  R139: "nvcr.io: a challenge without service",
+  R140: "HEAD without a length is answered by a GET",
+  R141: "several ranges never go upstream",
+  R142: "404 of a mirror means: ask the next upstream",
+  R143: "registry.redhat.io without Accept gives schema 1",
+  R144: "405 and 406 on referrers mean: not supported",
+  R145: "upstreams with a path before or behind `/v2`",
+  R146: "what an upstream's entry can say",
+  R147: "loops are refused by Via",
+  R148: "every redirect status, ten hops, no circles, method and Range kept",
+  R149: "Authorization stays behind when scheme, host or port change",
+};
