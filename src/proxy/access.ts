@@ -52,6 +52,14 @@ export interface Access {
    * upstream gave no answer
    */
   ask(request: RegistryRequest, question: Question): Promise<UpstreamResponse>;
+  /**
+   * Asks for everybody: anonymously, or with a configured credential where that is known to be public. Gives any answer,
+   * 401 and 403 too: they say that the repository is not public.
+   * @throws RegistryError UNAVAILABLE when the upstream gave no answer
+   */
+  askForAll(request: RegistryRequest, question: Question): Promise<UpstreamResponse>;
+  /** The answer "no" for this client. */
+  denial(request: RegistryRequest): RegistryError;
   /** The challenge that lets a client log in at the registry this request is about (protocol R117, R121, R164). */
   challenge(request: Pick<RegistryRequest, "origin" | "route" | "sharedHost">, error?: "invalid_token"): HeaderLine;
 }
@@ -67,8 +75,13 @@ export function createAccess(options: AccessOptions, upstream: UpstreamClient): 
   function identityFor({ client, route }: RegistryRequest): Identity {
     if (client.kind === "own") return { kind: "credential", credential: client.credential };
     const configured = configuredCredential(route.registry, route.repository);
-    if (configured === undefined) return { kind: "anonymous" };
-    const mayUse = options.sharePrivate || isPublic.has(publicKey(configured.origin, route.repository));
+    if (configured !== undefined && options.sharePrivate) return { kind: "credential", credential: configured };
+    return identityForAll(route);
+  }
+
+  function identityForAll({ registry, repository }: Route): Identity {
+    const configured = configuredCredential(registry, repository);
+    const mayUse = configured !== undefined && isPublic.has(publicKey(configured.origin, repository));
     return mayUse ? { kind: "credential", credential: configured } : { kind: "anonymous" };
   }
 
@@ -90,20 +103,24 @@ export function createAccess(options: AccessOptions, upstream: UpstreamClient): 
     }
   }
 
+  async function askAs(identity: Identity, request: RegistryRequest, question: Question): Promise<UpstreamResponse> {
+    const response = await send(request, question, identity);
+    note(request.exchange, response);
+    if (identity.kind === "anonymous" && response.status === 200 && question.path.startsWith("manifests/")) {
+      isPublic.set(publicKey(response.upstream.origin, request.route.repository), true);
+    }
+    return response;
+  }
+
   return {
     async ask(request, question) {
-      const identity = identityFor(request);
-      const response = await send(request, question, identity);
-      note(request.exchange, response);
-      if (response.status === 401 || response.status === 403) {
-        await response.body?.cancel();
-        throw denial(request);
-      }
-      if (identity.kind === "anonymous" && response.status === 200 && question.path.startsWith("manifests/")) {
-        isPublic.set(publicKey(response.upstream.origin, request.route.repository), true);
-      }
-      return response;
+      const response = await askAs(identityFor(request), request, question);
+      if (response.status !== 401 && response.status !== 403) return response;
+      await response.body?.cancel();
+      throw denial(request);
     },
+    askForAll: (request, question) => askAs(identityForAll(request.route), request, question),
+    denial,
     challenge,
   };
 }

@@ -16,7 +16,7 @@ import type { Reply } from "./exchange.ts";
 import { CONTENT_LINES, cacheControl, etagOf, matchesEtag, passedDown } from "./headers.ts";
 import { errorOfAnswer, errorOfFailure } from "./refusal.ts";
 
-type ManifestEndpoint = Extract<Endpoint, { kind: "manifest" }>;
+export type ManifestEndpoint = Extract<Endpoint, { kind: "manifest" }>;
 
 /** Registries accept at least 4 MiB and clients read little more (protocol R45); beyond this the answer is refused, not cut. */
 const MAX_MANIFEST_BYTES = 8 * 1024 * 1024;
@@ -34,7 +34,7 @@ export async function serveManifest(
   const response = await ask(access, request, endpoint, "GET");
   if (response.status !== 200 || response.body === null) throw await errorOfAnswer(response, request);
   const manifest = await readManifest(response, endpoint, request.deadlineMs);
-  return replyWith(request, endpoint, { ...manifest, passed: passedDown(response.headers) });
+  return manifestReply(request, endpoint, { ...manifest, passed: passedDown(response.headers) });
 }
 
 /** The answer from the upstream's HEAD, or undefined where it does not tell digest, length and type. */
@@ -51,7 +51,7 @@ async function serveHead(
   const digest = endpoint.reference.kind === "digest" ? endpoint.reference.digest : told;
   // Docker 29 gives up on a length of 0, crane on any of the three missing (protocol R21, R198).
   if (digest === undefined || length === null || length === "0" || !isManifestType(mediaType)) return undefined;
-  return replyWith(request, endpoint, {
+  return manifestReply(request, endpoint, {
     digest: digest.text,
     mediaType,
     bytes: null,
@@ -76,20 +76,24 @@ function ask(
 }
 
 /** What the client can read, if it names any kind of manifest; else everything: without it registries fall back to schema 1 (protocol R28, R29). */
-function acceptFor(accept: string | null): string {
+export function acceptFor(accept: string | null): string {
   if (accept === null) return DEFAULT_ACCEPT;
   return accept.split(",").some((entry) => isManifestType(bareType(entry))) ? accept : DEFAULT_ACCEPT;
 }
 
-interface Manifest {
+/** A manifest as it came, its digest computed and its type settled. */
+export interface Manifest {
   readonly digest: string;
   readonly mediaType: string;
   readonly bytes: Uint8Array;
   readonly length: string;
 }
 
-/** The client has no header block before this is read, so it ends in time (protocol R174). */
-async function readManifest(
+/**
+ * Reads and verifies. The client has no header block before this is read, so it ends in time (protocol R174).
+ * @throws RegistryError UNAVAILABLE when it is too long, no manifest, or not what the digest says
+ */
+export async function readManifest(
   response: UpstreamResponse,
   endpoint: ManifestEndpoint,
   deadlineMs: number,
@@ -154,7 +158,7 @@ function verifiedDigest(
   throw new UpstreamError("bad-answer", `digest mismatch: expected ${reference.digest.text}, got ${found}`);
 }
 
-interface Answer {
+export interface ManifestAnswer {
   readonly digest: string;
   readonly mediaType: string;
   /** null for HEAD. */
@@ -163,7 +167,11 @@ interface Answer {
   readonly passed: readonly HeaderLine[];
 }
 
-function replyWith({ exchange }: RegistryRequest, endpoint: ManifestEndpoint, answer: Answer): Reply {
+export function manifestReply(
+  { exchange }: RegistryRequest,
+  endpoint: ManifestEndpoint,
+  answer: ManifestAnswer,
+): Reply {
   const validators: HeaderLine[] = [
     ["Docker-Content-Digest", answer.digest],
     ["ETag", etagOf(answer.digest)],
