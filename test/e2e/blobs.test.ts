@@ -237,6 +237,7 @@ describe("redirects", () => {
   test.each([
     ["[R148] in a circle", "loop", "cannot be used"],
     ["[R108, T18] to the metadata address", "http://169.254.169.254/latest/meta-data", "must not be asked"],
+    ["[R108] to a private address", "http://10.0.0.5/", "must not be asked"],
     ["[R108, T18] to a decimal address", "http://2852039166/", "must not be asked"],
     ["[R108, T18] to a mapped address", "http://[::ffff:169.254.169.254]/", "must not be asked"],
     ["to a scheme that is none", "file:///etc/passwd", "cannot be used"],
