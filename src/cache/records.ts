@@ -1,12 +1,13 @@
 /**
  * The Records: what may change about content that does not. Which repository may show which digest, which digest a tag
- * was, when content was last used, what is pinned, what a manifest names. One SQLite file, safe to delete: its facts come
+ * was, who may read, when content was last used, what is pinned, what a manifest names. One SQLite file, safe to delete: its facts come
  * back with the next requests that reach upstream, and no bytes are lost.
  *
  * Promises: nothing here throws because of the file, except `pin` and `unpin`. What cannot be read is answered as absent,
  * what cannot be written is tried again; until then the fact concerned is absent too, so a withdrawn link never shows.
  */
 import type { Log } from "../log.ts";
+import { createRecordsDatabase } from "./records-database.ts";
 import type { StoredContent } from "./store.ts";
 
 /** A repository of a registry: what links and tags belong to. */
@@ -35,6 +36,13 @@ export interface TagFacts {
 export interface TagRecord extends TagFacts {
   /** Since when the tag has had this digest. */
   readonly firstSeenMs: number;
+}
+
+/** Anybody may read this repository. */
+export interface PublicGrant {
+  /** The digest of a manifest that was answered 200 to an anonymous request. */
+  readonly proof: string;
+  readonly checkedMs: number;
 }
 
 /** One line of `cache ls`. */
@@ -95,6 +103,11 @@ export interface Records {
   /** The tag is gone, under every class of Accept. */
   removeTag(place: Place, tag: string): void;
 
+  /** That anybody may read the repository, when that was ever shown; how long it holds is the reader's to judge. */
+  public(place: Place): PublicGrant | undefined;
+  setPublic(place: Place, proof: string, checkedMs: number): void;
+  dropPublic(place: Place): void;
+
   /** The content was asked for. Written within seconds, and not at all for unknown content. */
   used(digest: string, atMs: number): void;
   /** What is pinned, and what it names, is never evicted. @throws when the file cannot be written now */
@@ -102,22 +115,26 @@ export interface Records {
   /** @throws when the file cannot be written now */
   unpin(digest: string): void;
   isPinned(digest: string): boolean;
-  /** Which digests a manifest names (children, config, layers), for eviction. Replaces what was said before. */
+  /**
+   * Which digests a manifest names (children, config, layers), for eviction. Replaces what was said before. Said each time a
+   * manifest is linked, not only when its bytes are new: the records may have been deleted, or the manifest forgotten.
+   */
   setReferences(manifestDigest: string, digests: readonly string[]): void;
-  /** The store has this content; counts as a use when it was not known yet. Writes no link. */
-  adopt(content: StoredContent): void;
+  /** The store has this content; when that is news, it counts as used then. Writes no link. */
+  adopt(content: StoredContent, atMs: number): void;
   /** The bytes are gone, or will be: links, tags and references of this digest go with them; a pin stays. */
   forget(digest: string): void;
 
-  /** The content that was not needed for the longest time, oldest first; at most 1000. What was pinned or needed since moves on only by `condemn`. */
+  /** The content that was not needed for the longest time, oldest first; at most 1000. `condemn` each, then ask again. */
   evictionCandidates(limit: number): readonly EvictionCandidate[];
   /**
-   * Decides whether content may go now. What is pinned, and what a pinned or later used manifest names, may not: it is
-   * counted as needed and moves behind the younger ones. Otherwise it is forgotten, and before it every manifest that
+   * Decides whether content may go now. What is pinned, used since, or named by a manifest that is pinned or was used later,
+   * may not: it moves behind the candidates that are younger. Otherwise it is forgotten, and before it every manifest that
    * names it, so that no manifest outlives its layers.
-   * @returns the digests whose bytes the caller must remove, in this order; empty when it stays
+   * @returns the digests whose bytes the caller must remove, in this order; empty when it stays; undefined when the file
+   *   cannot be written now
    */
-  condemn(digest: string): readonly string[];
+  condemn(candidate: EvictionCandidate): readonly string[] | undefined;
 
   /** By registry, repository, tag, digest. What was pulled by digest only comes before the tags of its repository. */
   images(page: ImagePage): readonly ImageRecord[];
@@ -131,8 +148,10 @@ export interface Records {
 }
 
 export interface RecordsOptions {
-  /** Path of the database, in a folder that exists. */
-  readonly file: string | ":memory:";
+  /** Path of the database, in a folder that exists; `":memory:"` for none. */
+  readonly file: string;
+  /** Links at most, and as many tags and grants; a million by default. */
+  readonly maxRows?: number;
 }
 
 export interface RecordsDependencies {
@@ -141,10 +160,85 @@ export interface RecordsDependencies {
   readonly now: () => number;
 }
 
+/** Bounds the file at some hundred megabytes; what is longest unproven goes first, and comes back with its next pull. */
+const MAX_ROWS = 1_000_000;
+
 /**
  * Opens the Records, never fails: a damaged file is moved aside and a fresh one made, and where there can be no file they
  * are kept in memory; each with one log line.
  */
-export function openRecords(options: RecordsOptions, _dependencies: RecordsDependencies): Records {
-  throw new Error(`not implemented: ${options.file}`);
+export function openRecords({ file, maxRows = MAX_ROWS }: RecordsOptions, { log, now }: RecordsDependencies): Records {
+  const database = createRecordsDatabase({ file, maxRows }, { log, now });
+  const { read, write, isWaiting, tryWrite } = database;
+
+  return {
+    isLinked: (place, digest) =>
+      !isWaiting(linkOf(digest)) && read(false, ({ links }) => links.isLinked(place, digest)),
+    mediaType: (place, digest) =>
+      isWaiting(linkOf(digest)) ? undefined : read(undefined, ({ links }) => links.mediaType(place, digest)),
+    link: (place, digest, facts) => write(linkOf(digest), ({ links }) => links.link(place, digest, facts)),
+    unlink: (place, digest) => write(linkOf(digest), ({ links }) => links.unlink(place, digest)),
+    unlinkAll: (digest) => write(linkOf(digest), ({ links }) => links.unlinkAll(digest)),
+
+    tag(place, tag, accept) {
+      if (isWaiting(tagOf(place, tag))) return undefined;
+      const record = read(undefined, ({ tags }) => tags.tag(place, tag, accept));
+      return record === undefined || isWaiting(linkOf(record.digest)) ? undefined : record;
+    },
+    setTag: (place, tag, accept, facts) =>
+      write(tagOf(place, tag), ({ tags }) => tags.setTag(place, tag, accept, facts)),
+    touchTag: (place, tag, accept, checkedMs) =>
+      write(tagOf(place, tag), ({ tags }) => tags.touchTag(place, tag, accept, checkedMs)),
+    removeTag: (place, tag) => write(tagOf(place, tag), ({ tags }) => tags.removeTag(place, tag)),
+
+    public: (place) => (isWaiting(grantOf(place)) ? undefined : read(undefined, ({ grants }) => grants.public(place))),
+    setPublic: (place, proof, checkedMs) =>
+      write(grantOf(place), ({ grants }) => grants.setPublic(place, proof, checkedMs)),
+    dropPublic: (place) => write(grantOf(place), ({ grants }) => grants.dropPublic(place)),
+
+    used: (digest, atMs) => database.used(digest, atMs),
+    pin: (digest) => expectWritten(tryWrite(({ needs }) => (needs.pin(digest), true))),
+    unpin: (digest) => expectWritten(tryWrite(({ needs }) => (needs.unpin(digest), true))),
+    isPinned: (digest) => read(false, ({ needs }) => needs.isPinned(digest)),
+    setReferences: (manifestDigest, digests) =>
+      write(linkOf(manifestDigest), ({ needs }) => needs.setReferences(manifestDigest, digests)),
+    adopt(content, atMs) {
+      if (read(true, ({ needs }) => needs.knows(content))) return;
+      write(linkOf(content.digest), ({ needs }) => needs.adopt(content, atMs));
+    },
+    forget: (digest) => write(linkOf(digest), ({ needs }) => needs.forget(digest)),
+
+    evictionCandidates(limit) {
+      if (read(false, ({ needs }) => needs.isAheadOfTime())) tryWrite(({ needs }) => needs.comeBackToNow());
+      return read([], ({ needs }) => needs.evictionCandidates(limit));
+    },
+    condemn: (candidate) => tryWrite(({ needs }) => needs.condemn(candidate)),
+
+    images: (page) => read([], ({ images }) => images.images(page)),
+    totals: () => read(NOTHING, ({ images }) => images.totals()),
+
+    flush: () => database.flush(),
+    close: () => database.close(),
+  };
+}
+
+const NOTHING: RecordTotals = { places: 0, links: 0, tags: 0, contents: 0, bytes: 0, pinned: 0 };
+
+/** Subject of writes about a digest's links, in any place. */
+function linkOf(digest: string): string {
+  return `link ${digest}`;
+}
+
+/** Subject of writes about a tag. */
+function tagOf({ registry, repository }: Place, tag: string): string {
+  return `tag ${registry} ${repository} ${tag}`;
+}
+
+function grantOf({ registry, repository }: Place): string {
+  return `grant ${registry} ${repository}`;
+}
+
+function expectWritten(written: true | undefined): void {
+  if (written === undefined)
+    throw new Error("records cannot be written now: another process holds the file; try again");
 }

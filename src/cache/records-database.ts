@@ -1,0 +1,177 @@
+/**
+ * Between the Records and their file: nothing throws because of the file, and nothing waits for it longer than 50 ms, since
+ * SQLite's waiting stops every transfer of the process.
+ *
+ *   read   ▶ the file                      busy: absent, and the file is left alone for a moment
+ *   write  ▶ the file                      busy: waits, in order; absent meanwhile
+ *   used   ▶ batch ──every 2 s or 1000──▶ the file
+ *   damage ▶ moved aside, a fresh file
+ */
+import type { Log } from "../log.ts";
+import { isDamage, isUnavailable, openDatabase, replaceDatabase } from "./records-file.ts";
+import { createTables, type Tables } from "./records-tables.ts";
+import { createWaiting } from "./records-waiting.ts";
+
+export interface RecordsDatabase {
+  /** Asks the file; `absent` when it cannot be asked now. */
+  read<T>(absent: T, ask: (tables: Tables) => T): T;
+  /** Writes at once, or later when that cannot be. @param subject for `isWaiting` */
+  write(subject: string, action: (tables: Tables) => void): void;
+  /** True when a write about this waits: what the file says about it no longer holds. */
+  isWaiting(subject: string): boolean;
+  /** Writes at once or not at all: undefined when that cannot be now. */
+  tryWrite<T>(action: (tables: Tables) => T): T | undefined;
+  used(digest: string, atMs: number): void;
+  flush(): void;
+  close(): void;
+}
+
+export interface RecordsDatabaseOptions {
+  readonly file: string;
+  readonly maxRows: number;
+}
+
+export interface RecordsDatabaseDependencies {
+  readonly log: Log;
+  readonly now: () => number;
+}
+
+/** How late uses are written, how long waiting writes wait, and how long a file that was busy is left alone. */
+const TICK_MS = 2000;
+/** Uses written in one transaction: about 5 ms. */
+const MAX_BATCH = 1000;
+/** Uses kept while the file is busy; more of them are not worth the memory, they only order eviction. */
+const MAX_USES = 10_000;
+const MAX_WAITING = 10_000;
+/** Waiting writes made in one go. */
+const DRAIN = 500;
+/** Writes between two looks at how many rows there are; a look reads an index. Above the limit each look removes as many. */
+const WRITES_PER_TRIM = 10_000;
+const WRITES_PER_SLICE = 1000;
+/** A disk that damages fresh files again and again gets no more of them. */
+const MAX_REPLACED = 3;
+
+export function createRecordsDatabase(
+  { file, maxRows }: RecordsDatabaseOptions,
+  { log, now }: RecordsDatabaseDependencies,
+): RecordsDatabase {
+  let tables: Tables | undefined = createTables({ database: openDatabase(file, log), now, maxRows });
+  let replaced = 0;
+  let isResting = false;
+  let isOverfull = false;
+  let writes = 0;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const uses = new Map<string, number>();
+  const waiting = createWaiting<Tables>({ maxWrites: MAX_WAITING, forgetAll: (target) => target.clear() });
+
+  function tickLater(): void {
+    if (timer !== undefined || tables === undefined) return;
+    timer = setTimeout(tick, TICK_MS);
+    timer.unref();
+  }
+
+  function tick(): void {
+    clearTimeout(timer);
+    timer = undefined;
+    isResting = false;
+    waiting.drain(isSettled, DRAIN);
+    flushUses();
+    if (waiting.size > 0 || uses.size > 0) tickLater();
+  }
+
+  /** Runs it in a transaction; undefined and no more tries for a while when the file is in the way. */
+  function attempt<T>(action: (tables: Tables) => T): { readonly value: T } | undefined {
+    if (tables === undefined || isResting) return undefined;
+    const target = tables;
+    try {
+      return { value: target.atomically(() => action(target)) };
+    } catch (error) {
+      recover(error);
+      return undefined;
+    }
+  }
+
+  function recover(error: unknown): void {
+    if (isDamage(error)) return replace(error);
+    if (!isUnavailable(error)) return log.error({ err: error }, "records: a statement failed");
+    if (waiting.size === 0) log.warn({ file, err: error }, "records cannot be read or written now: tried again");
+    isResting = true;
+    tickLater();
+  }
+
+  function replace(error: unknown): void {
+    try {
+      tables?.close();
+    } catch (closing) {
+      // The damage may be in the way here too; the file is moved all the same.
+      log.debug({ err: closing }, "records: damaged file not closed in order");
+    }
+    replaced += 1;
+    const database = replaced > MAX_REPLACED ? openDatabase(":memory:", log) : replaceDatabase(file, { log, error });
+    tables = createTables({ database, now, maxRows });
+  }
+
+  /** False when the write must be tried again; one that failed for another reason would fail again. */
+  function isSettled(action: (tables: Tables) => void): boolean {
+    return attempt(action) !== undefined || !isResting;
+  }
+
+  function flushUses(): void {
+    if (uses.size === 0) return;
+    const batch = [...uses].slice(0, MAX_BATCH);
+    const written = attempt(({ needs }) => {
+      for (const [digest, atMs] of batch) needs.used(digest, atMs);
+    });
+    if (written === undefined) return;
+    for (const [digest] of batch) uses.delete(digest);
+  }
+
+  function trimSometimes(): void {
+    writes += 1;
+    if (writes < (isOverfull ? WRITES_PER_SLICE : WRITES_PER_TRIM)) return;
+    writes = 0;
+    isOverfull = attempt(({ trim }) => trim.trim())?.value ?? false;
+  }
+
+  return {
+    read(absent, ask) {
+      if (tables === undefined || isResting) return absent;
+      try {
+        return ask(tables);
+      } catch (error) {
+        recover(error);
+        return absent;
+      }
+    },
+    write(subject, action) {
+      if (tables === undefined) return;
+      if (waiting.size === 0 && isSettled(action)) return trimSometimes();
+      waiting.add(subject, action);
+      tickLater();
+    },
+    isWaiting: (subject) => waiting.concerns(subject),
+    tryWrite(action) {
+      if (waiting.size > 0) return undefined;
+      flushUses();
+      return attempt(action)?.value;
+    },
+    used(digest, atMs) {
+      if (uses.size >= MAX_USES && !uses.has(digest)) return;
+      uses.set(digest, Math.max(atMs, uses.get(digest) ?? 0));
+      if (uses.size >= MAX_BATCH) flushUses();
+      tickLater();
+    },
+    flush: tick,
+    close() {
+      tick();
+      clearTimeout(timer);
+      try {
+        tables?.close();
+      } catch (error) {
+        // What was written stays; a log beside the file is played in at the next start.
+        log.warn({ file, err: error }, "records: file not closed in order");
+      }
+      tables = undefined;
+    },
+  };
+}
