@@ -1,8 +1,15 @@
 /**
- * Makes room in the Store, by last use, oldest first.
+ * Makes room in the Store: by last use, oldest first. Pinned content stays, and so does whatever a used or pinned image
+ * names, through its index and manifest down to the layers; so whole images go, the index first, and no manifest outlives
+ * its layers. A layer stays as long as one image needs it. What decides this is `Records.condemn`; here it is carried out.
+ *
+ * Only committed content is taken, never what a running download has written or reserved. Content that is being read is
+ * read to its end (Store). One run at a time: whoever needs room while one is under way shares what it frees.
  */
 import type { Log } from "../log.ts";
-import type { Records } from "./records.ts";
+import { parseDigest } from "../registry/digest.ts";
+import { learnContent } from "./evict-learn.ts";
+import type { EvictionCandidate, Records } from "./records.ts";
 import type { Store } from "./store.ts";
 
 export interface EvictionOptions {
@@ -16,23 +23,175 @@ export interface EvictionOptions {
 
 export interface EvictionDependencies {
   readonly store: Pick<Store, "list" | "remove" | "usage">;
-  readonly records: Records;
+  readonly records: Pick<Records, "evictionCandidates" | "condemn" | "adopt">;
   readonly log: Log;
+  /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** Free on the store's disk, less what running downloads have reserved and not written yet. */
+  /** Free on the store's disk. */
   readonly freeBytes: () => Promise<number>;
 }
 
 export interface Eviction {
-  /** Evicts until `bytes` more fit into budget and disk; false when they cannot. Callers at the same time share one run. */
+  /**
+   * Frees so many bytes; false when they cannot be had. Callers at the same time share one run and what it frees: each
+   * names what is missing in all, as the Store does, which asks again what is missing afterwards.
+   */
   makeRoom(bytes: number): Promise<boolean>;
   /**
-   * Learns about content the records do not know, removes what is idle, and returns to budget and free space.
-   * Ends early when the signal aborts; never rejects.
+   * Removes what is idle, and returns to budget and free space. Looks for content that the records do not know at the
+   * first sweep and once a day. Ends early when the signal aborts; never rejects. A second call joins the first.
    */
   sweep(signal: AbortSignal): Promise<void>;
 }
 
-export function createEviction(_options: EvictionOptions, _dependencies: EvictionDependencies): Eviction {
-  throw new Error("not implemented");
+/** Candidates read at once; below a millisecond. */
+const PAGE = 64;
+/** Candidates looked at before other work gets its turn: about a millisecond. */
+const TURN = 8;
+/** Content without records comes from a kill between the two removals, or from deleted records. */
+const LEARN_EVERY_MS = 24 * 60 * 60_000;
+
+/** Someone who needs room. As many as there are downloads. */
+interface Waiter {
+  missing: number;
+  settle(hasRoom: boolean): void;
+}
+
+interface Sweep {
+  readonly signal: AbortSignal;
+  readonly idleBeforeMs: number;
+  missing: number;
+}
+
+export function createEviction(options: EvictionOptions, dependencies: EvictionDependencies): Eviction {
+  const { store, records, log, now } = dependencies;
+  let waiters: Waiter[] = [];
+  let sweepGoal: Sweep | undefined;
+  let running: Promise<void> | undefined;
+  let sweeping: Promise<void> | undefined;
+  let learntMs: number | undefined;
+
+  /** Joins the run under way or starts one. */
+  function run(): Promise<void> {
+    running ??= evict().finally(() => {
+      running = undefined;
+      // Came between the run's last look and its end.
+      if (waiters.length > 0) void run();
+    });
+    return running;
+  }
+
+  async function evict(): Promise<void> {
+    const startedMs = now();
+    try {
+      for (;;) {
+        const outcome = await evictOlderThan(startedMs);
+        if (waiters.length === 0 || outcome === "stuck") return;
+        if (outcome === "satisfied") continue; // someone came meanwhile
+        if (learntMs !== undefined) return;
+        // Everything known was needed lately; but there may be content that the records do not know.
+        await learn(startedMs - 1, new AbortController().signal);
+      }
+    } catch (error) {
+      log.error({ err: error }, "eviction ended early");
+    } finally {
+      for (const waiter of waiters.splice(0)) waiter.settle(false);
+    }
+  }
+
+  /** Until nobody wants more, nothing is left that was not needed since, or the records cannot be written. */
+  async function evictOlderThan(startedMs: number): Promise<"satisfied" | "exhausted" | "stuck"> {
+    let looked = 0;
+    for (;;) {
+      const page = records.evictionCandidates(PAGE);
+      if (page.length === 0) return "exhausted";
+      for (const candidate of page) {
+        if (candidate.neededMs >= startedMs) return "exhausted";
+        if (!isWanted(candidate)) return "satisfied";
+        const doomed = records.condemn(candidate);
+        if (doomed === undefined) return "stuck";
+        for (const digest of doomed) freed(await remove(digest));
+        looked += 1;
+        if (looked % TURN === 0) await turnOfOthers();
+      }
+    }
+  }
+
+  function isWanted({ neededMs }: EvictionCandidate): boolean {
+    if (waiters.length > 0) return true;
+    if (sweepGoal === undefined || sweepGoal.signal.aborted) return false;
+    return sweepGoal.missing > 0 || neededMs < sweepGoal.idleBeforeMs;
+  }
+
+  async function remove(digest: string): Promise<number> {
+    const parsed = parseDigest(digest);
+    if (parsed === undefined) return 0;
+    try {
+      return await store.remove(parsed);
+    } catch (error) {
+      // Its records are gone; the next look for unknown content finds it again.
+      log.warn({ digest, err: error }, "content could not be evicted");
+      return 0;
+    }
+  }
+
+  function freed(bytes: number): void {
+    if (sweepGoal !== undefined) sweepGoal.missing -= bytes;
+    for (const waiter of waiters) waiter.missing -= bytes;
+    const served = waiters.filter(({ missing }) => missing <= 0);
+    waiters = waiters.filter(({ missing }) => missing > 0);
+    for (const waiter of served) waiter.settle(true);
+  }
+
+  async function learn(usedMs: number, signal: AbortSignal): Promise<void> {
+    await learnContent({ store, records, usedMs }, signal);
+    if (!signal.aborted) learntMs = now();
+  }
+
+  async function sweepOnce(signal: AbortSignal): Promise<void> {
+    try {
+      if (learntMs === undefined || now() - learntMs >= LEARN_EVERY_MS) await learn(now() - 1, signal);
+    } catch (error) {
+      log.error({ err: error }, "the cache could not be looked through");
+    }
+    try {
+      sweepGoal = { signal, idleBeforeMs: now() - options.maxIdleMs, missing: await shortage() };
+      // A run that is about to end may not have seen the goal.
+      await running;
+      await run();
+    } catch (error) {
+      log.error({ err: error }, "the cache could not be swept");
+    } finally {
+      sweepGoal = undefined;
+      sweeping = undefined;
+    }
+  }
+
+  /** Bytes that must go to be within budget and free space. */
+  async function shortage(): Promise<number> {
+    const { bytes, spooledBytes } = store.usage();
+    const overBudget = bytes + spooledBytes - options.maxBytes;
+    return Math.max(0, overBudget, options.minFreeBytes - (await dependencies.freeBytes()));
+  }
+
+  return {
+    async makeRoom(bytes) {
+      if (bytes <= 0) return true;
+      // More than there is: nothing needs to go for an answer.
+      if (bytes > store.usage().bytes) return false;
+      return new Promise((settle) => {
+        waiters.push({ missing: bytes, settle });
+        void run();
+      });
+    },
+    sweep(signal) {
+      sweeping ??= sweepOnce(signal);
+      return sweeping;
+    },
+  };
+}
+
+/** Lets sockets and timers have their turn: awaiting what is done already does not. */
+function turnOfOthers(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
 }

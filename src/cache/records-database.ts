@@ -57,7 +57,9 @@ export function createRecordsDatabase(
 ): RecordsDatabase {
   let tables: Tables | undefined = createTables({ database: openDatabase(file, log), now, maxRows });
   let replaced = 0;
-  let isResting = false;
+  // Apart: another process that writes does not keep us from reading.
+  let isReadResting = false;
+  let isWriteResting = false;
   let isOverfull = false;
   let writes = 0;
   let timer: ReturnType<typeof setTimeout> | undefined;
@@ -73,7 +75,8 @@ export function createRecordsDatabase(
   function tick(): void {
     clearTimeout(timer);
     timer = undefined;
-    isResting = false;
+    isReadResting = false;
+    isWriteResting = false;
     waiting.drain(isSettled, DRAIN);
     flushUses();
     if (waiting.size > 0 || uses.size > 0) tickLater();
@@ -81,22 +84,29 @@ export function createRecordsDatabase(
 
   /** Runs it in a transaction; undefined and no more tries for a while when the file is in the way. */
   function attempt<T>(action: (tables: Tables) => T): { readonly value: T } | undefined {
-    if (tables === undefined || isResting) return undefined;
+    if (tables === undefined || isWriteResting) return undefined;
     const target = tables;
     try {
       return { value: target.atomically(() => action(target)) };
     } catch (error) {
-      recover(error);
+      isWriteResting = mustRest(error);
       return undefined;
     }
   }
 
-  function recover(error: unknown): void {
-    if (isDamage(error)) return replace(error);
-    if (!isUnavailable(error)) return log.error({ err: error }, "records: a statement failed");
-    if (waiting.size === 0) log.warn({ file, err: error }, "records cannot be read or written now: tried again");
-    isResting = true;
+  /** Mends what can be mended; true when the file must be left alone for a moment. */
+  function mustRest(error: unknown): boolean {
+    if (isDamage(error)) {
+      replace(error);
+      return false;
+    }
+    if (!isUnavailable(error)) {
+      log.error({ err: error }, "records: a statement failed");
+      return false;
+    }
+    if (waiting.size === 0) log.warn({ file, err: error }, "records cannot be read or written now: tried again soon");
     tickLater();
+    return true;
   }
 
   function replace(error: unknown): void {
@@ -113,7 +123,7 @@ export function createRecordsDatabase(
 
   /** False when the write must be tried again; one that failed for another reason would fail again. */
   function isSettled(action: (tables: Tables) => void): boolean {
-    return attempt(action) !== undefined || !isResting;
+    return attempt(action) !== undefined || !isWriteResting;
   }
 
   function flushUses(): void {
@@ -135,11 +145,11 @@ export function createRecordsDatabase(
 
   return {
     read(absent, ask) {
-      if (tables === undefined || isResting) return absent;
+      if (tables === undefined || isReadResting) return absent;
       try {
         return ask(tables);
       } catch (error) {
-        recover(error);
+        isReadResting = mustRest(error);
         return absent;
       }
     },
