@@ -10,57 +10,18 @@
  */
 import type { Log } from "../log.ts";
 import type { Digest } from "../registry/digest.ts";
-import type { Store, StoredContent } from "./store.ts";
+import type { FillSource } from "./download.ts";
+import { type Fill, type RunningFill, startFill } from "./running-fill.ts";
+import type { Store } from "./store.ts";
 
-/** What an upstream gave. */
-export interface SourceBody {
-  readonly body: ReadableStream<Uint8Array>;
-  /** Where the body begins: the offset that was asked for, or 0 from an upstream that cannot begin there (protocol R272). */
-  readonly offset: number;
-  /** Length of the whole content as the upstream says it, undefined if it does not. */
-  readonly totalBytes: number | undefined;
-}
-
-/**
- * Opens the upstream at a byte offset. Called again to go on after a break, and by followers of a fill whose store failed;
- * so it may run several times at once, and later than the request that brought it.
- * @throws whatever the client shall be told; RegistryErrors below 500 but 429 are final, other errors are tried again in mid-content
- */
-export type FillSource = (offset: number, signal: AbortSignal) => Promise<SourceBody>;
-
-/** Inclusive positions; `last` undefined: to the end. */
-export interface FollowRange {
-  readonly first: number;
-  readonly last: number | undefined;
-}
-
-export type FillResult =
-  | { readonly kind: "committed"; readonly content: StoredContent }
-  | { readonly kind: "failed"; readonly error: unknown };
-
-export interface Fill {
-  readonly digest: Digest;
-  /**
-   * Resolves when the upstream's headers came; rejects with what the source threw. It may be left unobserved.
-   */
-  readonly head: Promise<{ readonly totalBytes: number | undefined }>;
-  /**
-   * The bytes of the range, as they arrive, for one reader. The last bytes of the content are held back until its digest is
-   * right (protocol R237); errors when the fill fails. When only the store fails it goes on with a request of its own from
-   * where it is. May be called at any time, before `head` and after `done`; a stream that is not wanted any more is cancelled.
-   * A range beyond the end errors: compare with `totalBytes` first.
-   */
-  follow(range: FollowRange): ReadableStream<Uint8Array>;
-  /** Bytes that are there to be read. */
-  readonly position: number;
-  /** Settles when committed or failed; never rejects. A StoreError here means that followers went on without the store. */
-  readonly done: Promise<FillResult>;
-}
+export type { FillSource, SourceBody } from "./download.ts";
+export type { FollowRange } from "./followed.ts";
+export type { Fill, FillResult } from "./running-fill.ts";
 
 export interface Fills {
   /**
    * Joins the running download of this digest, or starts one; `start` is called for the first only.
-   * @returns undefined when `maxFills` others run: pass the request through without the store
+   * @returns undefined when `maxFills` others run, or after `close`: pass the request through without the store
    */
   join(digest: Digest, start: FillSource): Fill | undefined;
   running(digest: Digest): Fill | undefined;
@@ -70,7 +31,7 @@ export interface Fills {
 }
 
 export interface FillsOptions {
-  /** Fills at once. Each holds a connection, two file handles and up to 2 MiB. */
+  /** Fills at once. Each holds a connection, a file handle and up to 2 MiB. */
   readonly maxFills: number;
   /** How long a download may bring no byte before it counts as broken. */
   readonly idleTimeoutMs: number;
@@ -85,6 +46,63 @@ export interface FillsDependencies {
   readonly random?: () => number;
 }
 
-export function createFills(_options: FillsOptions, _dependencies: FillsDependencies): Fills {
-  return { join: () => undefined, running: () => undefined, count: 0, close: async () => undefined };
+export function createFills(options: FillsOptions, dependencies: FillsDependencies): Fills {
+  const { store, log, sleep = sleepFor, random = Math.random } = dependencies;
+  const running = new Map<string, RunningFill>();
+  /** Fills that nobody may join any more, until their spools are put away. */
+  const ending = new Map<string, Promise<unknown>>();
+  let isClosed = false;
+
+  function start(digest: Digest, source: FillSource): RunningFill {
+    const fill = startFill(
+      { digest, source, idleTimeoutMs: options.idleTimeoutMs, after: ending.get(digest.text) ?? Promise.resolve() },
+      { store, log, sleep, random },
+      () => settle(digest),
+    );
+    running.set(digest.text, fill);
+    return fill;
+  }
+
+  function settle({ text }: Digest): void {
+    const fill = running.get(text);
+    if (fill === undefined) return;
+    running.delete(text);
+    const ended = fill.done.then(() => {
+      if (ending.get(text) === ended) ending.delete(text);
+    });
+    ending.set(text, ended);
+  }
+
+  return {
+    join(digest, source) {
+      const joined = running.get(digest.text);
+      if (joined !== undefined) return joined;
+      if (isClosed || running.size >= options.maxFills) return undefined;
+      return start(digest, source);
+    },
+    running: (digest) => running.get(digest.text),
+    get count() {
+      return running.size;
+    },
+    async close() {
+      isClosed = true;
+      const reason = new Error("the server is stopping");
+      await Promise.all([...running.values()].map((fill) => fill.stop(reason)));
+      await Promise.all(ending.values());
+    },
+  };
+}
+
+function sleepFor(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => {
+      signal.removeEventListener("abort", onAbort);
+      resolve();
+    }, ms);
+    const onAbort = (): void => {
+      clearTimeout(timer);
+      reject(signal.reason);
+    };
+    signal.addEventListener("abort", onAbort, { once: true });
+  });
 }
