@@ -8,7 +8,7 @@ import { type HeaderLine, RegistryError, UpstreamError } from "../errors.ts";
 import { formatBearerChallenge } from "../registry/challenge.ts";
 import type { Endpoint } from "../registry/endpoint.ts";
 import { matchesAny } from "../registry/pattern.ts";
-import type { Registry } from "../registry/registry.ts";
+import type { Registry, Upstream } from "../registry/registry.ts";
 import type { Route } from "../registry/route.ts";
 import type { Credential, Identity, UpstreamClient, UpstreamResponse } from "../upstream/client.ts";
 import type { Client, SharedHost } from "./client.ts";
@@ -81,8 +81,14 @@ export function createAccess(options: AccessOptions, upstream: UpstreamClient): 
 
   function identityForAll({ registry, repository }: Route): Identity {
     const configured = configuredCredential(registry, repository);
-    const mayUse = configured !== undefined && isPublic.has(publicKey(configured.origin, repository));
+    const mayUse = configured !== undefined && isPublicAt(configured.origin, registry, repository);
     return mayUse ? { kind: "credential", credential: configured } : { kind: "anonymous" };
+  }
+
+  /** At every upstream of the registry that would be shown the credential. */
+  function isPublicAt(origin: string, registry: Registry, repository: string): boolean {
+    const shown = registry.upstreams.filter((upstream) => upstream.origin === origin);
+    return shown.every((upstream) => isPublic.has(publicKey(registry, upstream, repository)));
   }
 
   async function send(request: RegistryRequest, question: Question, identity: Identity): Promise<UpstreamResponse> {
@@ -107,7 +113,7 @@ export function createAccess(options: AccessOptions, upstream: UpstreamClient): 
     const response = await send(request, question, identity);
     note(request.exchange, response);
     if (identity.kind === "anonymous" && response.status === 200 && question.path.startsWith("manifests/")) {
-      isPublic.set(publicKey(response.upstream.origin, request.route.repository), true);
+      isPublic.set(publicKey(request.route.registry, response.upstream, request.route.repository), true);
     }
     return response;
   }
@@ -181,9 +187,13 @@ function longestMatch(patterns: readonly string[], repository: string): number |
   return lengths.length === 0 ? undefined : Math.max(...lengths);
 }
 
-/** By origin, not by registry: what a mirror shows to everybody says nothing about the first upstream's repository of that name. */
-function publicKey(origin: string, repository: string): string {
-  return `${origin} ${repository}`;
+/**
+ * By upstream: what a mirror shows to everybody says nothing about the first upstream's repository of that name, and one origin
+ * holds several projects, which registries of the map name by prefixes. By registry too, since its client certificate may
+ * have opened what is not public.
+ */
+function publicKey({ key }: Registry, { origin, basePath, namePrefix }: Upstream, repository: string): string {
+  return `${key} ${origin}${basePath} ${namePrefix}${repository}`;
 }
 
 /** Received pseudonyms stay in front, so that a loop over several hops is seen (RFC 9110 section 7.6.3). */
