@@ -87,8 +87,11 @@ function createApplication(settings: Settings, { log, maps, build }: ServerDepen
     { ...budget, pseudonym: state.pseudonym },
     { map, routing, originOf, clients, access },
   );
-  const login = createLoginService({ clients, upstream, map });
-  const token = createTokenHandler(budget, { map, routing, originOf, login, knownRealm: upstream.knownRealm });
+  const login = createLoginService({ pseudonym: state.pseudonym }, { clients, upstream, map });
+  const token = createTokenHandler(
+    { ...budget, pseudonym: state.pseudonym },
+    { map, routing, originOf, login, knownRealm: upstream.knownRealm },
+  );
   const answer = createApp(
     { version: build.version, rootLeadsToApi: settings.hosts.rootLeadsToApi },
     { map, isReady, registry, token, log },

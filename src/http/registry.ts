@@ -16,6 +16,7 @@ import { API_VERSION, NEVER_KEPT } from "../proxy/headers.ts";
 import { serveReferrers, serveTags } from "../proxy/listing.ts";
 import { serveManifest } from "../proxy/manifest.ts";
 import type { Origin, OriginReader } from "../proxy/origin.ts";
+import { refuseLoop } from "../proxy/via.ts";
 import { jsonReply } from "./reply.ts";
 
 export interface RegistryHandlerOptions {
@@ -44,7 +45,7 @@ export function createRegistryHandler(
     const endpoint = parseEndpoint(exchange.path);
     if (endpoint === undefined) return undefined;
     const registries = map(); // once: it may be replaced while this request waits
-    refuseLoop(exchange, options.pseudonym);
+    refuseLoop(exchange.headers.get("via"), options.pseudonym);
     const origin = originOf(exchange);
     const namespaces = new URLSearchParams(exchange.query).getAll("ns");
     if (endpoint.kind === "ping") return ping(exchange, origin, endpoint, namespaces);
@@ -113,19 +114,6 @@ export function createRegistryHandler(
       headers: [["WWW-Authenticate", challenge]],
     });
   }
-}
-
-/** A map entry that leads back to us would ask itself without end (protocol R147). */
-function refuseLoop(exchange: Exchange, pseudonym: string): void {
-  const via = exchange.headers.get("via");
-  if (via === null || !via.includes(pseudonym)) return;
-  throw new RegistryError(
-    "UNAVAILABLE",
-    "this request came from here: an upstream of the map leads back to this proxy",
-    {
-      status: 508,
-    },
-  );
 }
 
 function refuseWrites(exchange: Exchange, endpoint: Endpoint): void {

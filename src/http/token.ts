@@ -7,10 +7,13 @@ import { RegistryError } from "../errors.ts";
 import type { Exchange, Reply } from "../proxy/exchange.ts";
 import type { LoginService, TokenTarget } from "../proxy/login.ts";
 import type { OriginReader } from "../proxy/origin.ts";
+import { refuseLoop } from "../proxy/via.ts";
 import type { Registry, RegistryMap } from "../registry/registry.ts";
 import { type RoutingOptions, registriesReachable } from "../registry/route.ts";
 
 export interface TokenHandlerOptions {
+  /** Our name in `Via`: a request that has it already went in a circle. */
+  readonly pseudonym: string;
   readonly headerBudgetMs: number;
 }
 
@@ -28,7 +31,7 @@ export type TokenHandler = (exchange: Exchange) => Promise<Reply | undefined>;
 const HOST_PATHS: ReadonlySet<string> = new Set(["/token", "/token/", "/v2/auth", "/auth/token"]);
 
 export function createTokenHandler(
-  { headerBudgetMs }: TokenHandlerOptions,
+  { headerBudgetMs, pseudonym }: TokenHandlerOptions,
   { map, routing, originOf, login, knownRealm }: TokenHandlerDependencies,
 ): TokenHandler {
   function targetOf(exchange: Exchange): TokenTarget | undefined {
@@ -55,6 +58,7 @@ export function createTokenHandler(
   return async function answer(exchange) {
     const target = targetOf(exchange);
     if (target === undefined) return undefined;
+    refuseLoop(exchange.headers.get("via"), pseudonym);
     if (exchange.method !== "GET" && exchange.method !== "HEAD" && exchange.method !== "POST") {
       throw new RegistryError("UNSUPPORTED", "tokens are asked for with GET or POST", {
         headers: [["Allow", "GET, HEAD, POST"]],

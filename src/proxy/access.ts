@@ -15,6 +15,7 @@ import type { Client, SharedHost } from "./client.ts";
 import type { Exchange } from "./exchange.ts";
 import type { Origin } from "./origin.ts";
 import { errorOfFailure } from "./refusal.ts";
+import { viaLine } from "./via.ts";
 
 /** One registry request, read once and carried all the way. */
 export interface RegistryRequest {
@@ -194,11 +195,6 @@ function longestMatch(patterns: readonly string[], repository: string): number |
  */
 function publicKey({ key }: Registry, { origin, basePath, namePrefix }: Upstream, repository: string): string {
   return `${key} ${origin}${basePath} ${namePrefix}${repository}`;
-}
-
-/** Received pseudonyms stay in front, so that a loop over several hops is seen (RFC 9110 section 7.6.3). */
-function viaLine(received: string | null, pseudonym: string): string {
-  return received === null ? `1.1 ${pseudonym}` : `${received}, 1.1 ${pseudonym}`;
 }
 
 function note(exchange: Exchange, response: UpstreamResponse): void {

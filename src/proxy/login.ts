@@ -8,11 +8,13 @@ import { RegistryError, UpstreamError } from "../errors.ts";
 import type { Registry, RegistryMap } from "../registry/registry.ts";
 import { registryNamed } from "../registry/lookup.ts";
 import { parseScopes } from "../registry/scope.ts";
-import type { Credential, UpstreamClient } from "../upstream/client.ts";
+import type { Credential, UpstreamClient, Verdict } from "../upstream/client.ts";
+import { waitFor } from "../upstream/wait.ts";
 import { readBounded } from "./body.ts";
 import { type Clients, type Login, TOKEN_LIFETIME_SECONDS, bindLogin, parseBasic, splitScheme } from "./client.ts";
 import type { Exchange, Reply } from "./exchange.ts";
 import { errorOfFailure } from "./refusal.ts";
+import { viaLine } from "./via.ts";
 
 /**
  * Which registry a token request names.
@@ -22,6 +24,11 @@ import { errorOfFailure } from "./refusal.ts";
 export type TokenTarget =
   | { readonly kind: "registry"; readonly registry: Registry; readonly isMarked: boolean }
   | { readonly kind: "host"; readonly default: Registry };
+
+export interface LoginOptions {
+  /** Our name in `Via`. */
+  readonly pseudonym: string;
+}
 
 export interface LoginDependencies {
   readonly clients: Clients;
@@ -42,8 +49,13 @@ const MAX_VERDICTS = 10_000;
 /** A form with a user name, a password and scopes. */
 const MAX_FORM_BYTES = 64 * 1024;
 
-export function createLoginService({ clients, upstream, map }: LoginDependencies): LoginService {
-  const verdicts = new LRUCache<string, "accepted" | "rejected" | "unneeded">({ max: MAX_VERDICTS });
+export function createLoginService(
+  { pseudonym }: LoginOptions,
+  { clients, upstream, map }: LoginDependencies,
+): LoginService {
+  const verdicts = new LRUCache<string, Verdict>({ max: MAX_VERDICTS });
+  // Bounded by the requests under way, each of which waits for one.
+  const checks = new Map<string, Promise<Verdict>>();
 
   /** The registry and user name a login is for; undefined when it is for another registry than the one asked. */
   function bind(
@@ -58,13 +70,29 @@ export function createLoginService({ clients, upstream, map }: LoginDependencies
     return bound.registry === target.registry ? bound : undefined;
   }
 
-  async function verdictOn(registry: Registry, credential: Credential, exchange: Exchange, deadlineMs: number) {
-    const known = verdicts.get(credential.id);
+  async function check(registry: Registry, credential: Credential, limits: CheckLimits): Promise<Verdict> {
+    // Everybody's who waits for it: the first client's leaving must not end it for the others.
+    const { signal } = new AbortController();
+    const verdict = await upstream.verify(registry, credential, { ...limits, signal, scopes: [] });
+    verdicts.set(credential.id, verdict, { ttl: verdict === "rejected" ? REJECTED_TTL_MS : ACCEPTED_TTL_MS });
+    return verdict;
+  }
+
+  /** One check however many ask at once: a node that starts thirty images must not lock the account of a wrong password. */
+  async function verdictOn(
+    registry: Registry,
+    credential: Credential,
+    { headers, signal }: Exchange,
+    deadlineMs: number,
+  ) {
+    const { id } = credential;
+    const known = verdicts.get(id);
     if (known !== undefined) return known;
+    const limits = { deadlineMs, via: viaLine(headers.get("via"), pseudonym) };
+    const running = checks.get(id) ?? check(registry, credential, limits).finally(() => checks.delete(id));
+    checks.set(id, running);
     try {
-      const verdict = await upstream.verify(registry, credential, { signal: exchange.signal, deadlineMs, scopes: [] });
-      verdicts.set(credential.id, verdict, { ttl: verdict === "rejected" ? REJECTED_TTL_MS : ACCEPTED_TTL_MS });
-      return verdict;
+      return await waitFor(running, { signal, deadlineMs, what: `login at ${registry.key}` });
     } catch (error) {
       if (error instanceof UpstreamError) throw errorOfFailure(error);
       throw error;
@@ -91,6 +119,11 @@ export function createLoginService({ clients, upstream, map }: LoginDependencies
       return tokenReply(clients.issue(bound.registry, verdict === "accepted" ? credential : undefined), exchange);
     },
   };
+}
+
+interface CheckLimits {
+  readonly deadlineMs: number;
+  readonly via: string;
 }
 
 interface TokenRequest {

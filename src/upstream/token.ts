@@ -3,7 +3,7 @@
  * tenths of their life are over (R95–R97), and never given to anybody else (R110, T30). They never leave this level.
  */
 import { LRUCache } from "lru-cache";
-import { UpstreamError } from "../errors.ts";
+import { type HeaderLine, UpstreamError } from "../errors.ts";
 import type { Registry } from "../registry/registry.ts";
 import type { AddressRule } from "./address.ts";
 import { discardBody, readBody } from "./body.ts";
@@ -24,6 +24,8 @@ export interface TokenRequest {
   readonly scopes: readonly string[];
   /** Already judged fit for this realm; undefined asks anonymously. */
   readonly credential: Credential | undefined;
+  /** Value of a `Via` header, where one is to be sent. */
+  readonly via?: string;
 }
 
 export type TokenAnswer =
@@ -130,22 +132,12 @@ async function ask(
   limits: Limits,
   exchange: TokensDependencies["exchange"],
 ): Promise<HttpResponse> {
-  const { registry, rule, credential } = request;
+  const { registry, rule, credential, via } = request;
   const authorization = credential === undefined ? undefined : basicAuthorization(credential);
-  const first: HttpRequest = {
-    url: tokenUrl(request),
-    method: "GET",
-    headers:
-      authorization === undefined
-        ? [["Accept", "application/json"]]
-        : [
-            ["Accept", "application/json"],
-            ["Authorization", authorization],
-          ],
-    registry,
-    rule,
-    ...limits,
-  };
+  const headers: HeaderLine[] = [["Accept", "application/json"]];
+  if (via !== undefined) headers.push(["Via", via]);
+  if (authorization !== undefined) headers.push(["Authorization", authorization]);
+  const first: HttpRequest = { url: tokenUrl(request), method: "GET", headers, registry, rule, ...limits };
   const strip = (asked: HttpRequest) => ({
     ...asked,
     headers: asked.headers.filter(([name]) => name !== "Authorization"),

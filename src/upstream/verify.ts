@@ -14,6 +14,8 @@ import type { Limits } from "./wait.ts";
 export interface VerifyOptions extends Limits {
   /** Scopes as the upstream spells them; empty for a plain login. */
   readonly scopes: readonly string[];
+  /** Value of the `Via` header to add, so that a registry or token server that is ourselves is known (protocol R147). */
+  readonly via?: string;
 }
 
 /** `"unneeded"`: the upstream asks nobody for credentials, so nothing can be said about these. */
@@ -36,6 +38,7 @@ export async function verify(
   if (demand === undefined)
     throw new UpstreamError("bad-answer", `${ping.url.origin}: 401 without a challenge we know`);
   const basic = basicAuthorization(credential);
+  const { via } = options;
   // Identity tokens are no passwords and cannot be checked this way (protocol R99).
   if (basic === undefined) return "rejected";
   if (demand.kind === "basic") return verdictOf(await statusAndHeaders(http, ping, basic), ping);
@@ -45,7 +48,7 @@ export async function verify(
       `${ping.url.host} wants credentials sent to ${demand.token.realm.host}, which its trustedRealms do not name`,
     );
   }
-  const answer = await tokens.fetch({ ...demand.token, credential }, options);
+  const answer = await tokens.fetch({ ...demand.token, credential, ...(via !== undefined && { via }) }, options);
   if (answer.kind === "denied") return "rejected";
   return verdictOf(await statusAndHeaders(http, ping, `Bearer ${answer.token}`), ping);
 }
@@ -53,7 +56,7 @@ export async function verify(
 function pingRequest(
   registry: Registry,
   credential: Credential,
-  { scopes, signal, deadlineMs }: VerifyOptions,
+  { scopes, via, signal, deadlineMs }: VerifyOptions,
 ): AuthorisedRequest {
   const upstream = registry.upstreams.find(({ origin }) => origin === credential.origin);
   if (upstream === undefined)
@@ -63,7 +66,7 @@ function pingRequest(
   return {
     url,
     method: "GET",
-    headers: [],
+    headers: via === undefined ? [] : [["Via", via]],
     registry,
     rule: { kind: "configured" },
     identity,
@@ -76,7 +79,7 @@ function pingRequest(
 
 async function statusAndHeaders(http: Http, ping: AuthorisedRequest, authorization?: string): Promise<HttpResponse> {
   const response = await http.exchange(
-    authorization === undefined ? ping : { ...ping, headers: [["Authorization", authorization]] },
+    authorization === undefined ? ping : { ...ping, headers: [...ping.headers, ["Authorization", authorization]] },
   );
   await discardBody(response.body);
   return response;

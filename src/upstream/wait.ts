@@ -18,6 +18,8 @@ export async function waitFor<T>(
   promise: Promise<T>,
   { signal, deadlineMs, what }: Limits & { what: string },
 ): Promise<T> {
+  // Who leaves before waiting does not hear of its failure, and nobody else may be there to.
+  promise.catch(() => undefined);
   signal.throwIfAborted();
   const { promise: end, reject } = Promise.withResolvers<never>();
   const onAbort = () => reject(signal.reason);

@@ -4,8 +4,10 @@
  */
 import { afterEach, expect, test } from "bun:test";
 import { createFakeRegistry, type FakeRegistry, type FakeRegistryOptions } from "../support/fake-registry.ts";
+import { basicHeader } from "../support/farm.ts";
 import { makeImage } from "../support/images.ts";
 import { type LayoverOptions, type RunningLayover, startLayover } from "../support/layover.ts";
+import { createTempDir } from "../support/temp-dir.ts";
 
 const CREDENTIAL = { username: "robot", password: "pw" };
 let ends: (() => Promise<void>)[] = [];
@@ -26,6 +28,26 @@ async function start(options: LayoverOptions): Promise<RunningLayover> {
   const layover = await startLayover(options);
   ends.unshift(() => layover.stop()); // first: a registry complains about answers that are still open
   return layover;
+}
+
+/** A map that the test may replace; `reload` waits until the new one is in force. */
+async function startWithMap(map: Record<string, unknown>): Promise<{
+  readonly layover: RunningLayover;
+  reload(map: Record<string, unknown>): Promise<void>;
+}> {
+  const dir = await createTempDir("layover-hostile-");
+  ends.push(() => dir.remove());
+  const file = dir.file("map.json");
+  await Bun.write(file, JSON.stringify(map));
+  const layover = await start({ args: ["--registry-map", file] });
+  return {
+    layover,
+    async reload(changed) {
+      await Bun.write(file, JSON.stringify(changed));
+      layover.signal("SIGHUP");
+      await layover.logLine(({ msg }) => msg === "registry map loaded");
+    },
+  };
 }
 
 async function statusOf(url: string, headers: Record<string, string> = {}): Promise<number> {
@@ -51,4 +73,47 @@ test("[R245, R246] createAccess() keeps one project private when another of the 
   });
   expect(await statusOf(`${url}/v2/open.test/app/manifests/latest`)).toBe(200);
   expect(await statusOf(`${url}/v2/closed.test/app/manifests/latest`)).toBe(401);
+});
+
+test("[R147, T23] createLoginService() refuses the loop when a login's registry is this proxy", async () => {
+  const { layover, reload } = await startWithMap({ default: "lab", lab: "http://127.0.0.1:1" });
+  await reload({ default: "lab", lab: layover.url });
+  const { url } = layover;
+  expect(await statusOf(`${url}/token/lab`, { authorization: basicHeader("alice:secret") })).toBe(502);
+  await layover.logLine(({ msg, uri }) => msg === "request" && uri === "/token/lab");
+  const turns = layover.log.filter(({ msg }) => msg === "request").map(({ uri, status }) => `${uri} ${status}`);
+  expect(turns).toEqual(["/v2/ 508", "/token/lab 502"]);
+});
+
+test("[R147] createTokenHandler() refuses the loop when a registry's token server is this proxy", async () => {
+  const registry = await fake({ auth: "bearer" });
+  const { url } = await start({ map: { default: "lab", lab: registry.url } });
+  registry.faults.auth.realm = `${url}/token/lab`;
+  expect(await statusOf(`${url}/token/lab`, { authorization: basicHeader("alice:secret") })).toBe(503);
+  expect(registry.requests.map(({ path }) => path)).toEqual(["/v2/"]);
+});
+
+test("[R112] createLoginService() checks a password once however many clients send it at once", async () => {
+  const registry = await fake({ auth: "bearer", users: { alice: { password: "secret" } } });
+  const { url } = await start({ map: { default: "lab", lab: registry.url } });
+  const authorization = basicHeader("alice:wrong");
+  const answers = await Promise.all(Array.from({ length: 20 }, () => statusOf(`${url}/token/lab`, { authorization })));
+  expect(new Set(answers)).toEqual(new Set([401]));
+  expect(registry.tokenRequests.length).toBe(1);
+});
+
+test("createLoginService() goes on with a check when the client that began it leaves", async () => {
+  const registry = await fake({ auth: "bearer", users: { alice: { password: "secret" } } });
+  const { url } = await start({ map: { default: "lab", lab: registry.url } });
+  const authorization = basicHeader("alice:secret");
+  registry.faults.token.stallBeforeHeaders = true;
+  const leaver = new AbortController();
+  const left = fetch(`${url}/token/lab`, { headers: { authorization }, signal: leaver.signal }).catch(() => "left");
+  await registry.untilHeld(1);
+  const stayed = statusOf(`${url}/token/lab`, { authorization });
+  leaver.abort();
+  expect(await left).toBe("left");
+  registry.release();
+  expect(await stayed).toBe(200);
+  expect(registry.tokenRequests.length).toBe(1);
 });
