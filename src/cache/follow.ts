@@ -58,7 +58,7 @@ export function createFollower(
     try {
       reader ??= await followed.openReader();
       if (reader === undefined) return undefined;
-      const piece = new Uint8Array(bytes);
+      const piece = Buffer.allocUnsafeSlow(bytes);
       const bytesRead = await reader.read(piece, position);
       position += bytesRead;
       return bytesRead === 0 ? undefined : piece.subarray(0, bytesRead);

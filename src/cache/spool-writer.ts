@@ -24,6 +24,7 @@ const GATHER_MS = 2;
 export function createSpoolWriter(spool: Pick<Spool, "append">, onProgress: () => void): SpoolWriter {
   let waiting: Uint8Array[] = [];
   let waitingBytes = 0;
+  let buffer: Uint8Array = new Uint8Array(0);
   let failure: { readonly cause: unknown } | undefined;
   let writing: Promise<void> | undefined;
   let timer: ReturnType<typeof setTimeout> | undefined;
@@ -34,18 +35,30 @@ export function createSpoolWriter(spool: Pick<Spool, "append">, onProgress: () =
     if (failure === undefined && waitingBytes > 0) writing ??= writeWaiting();
   }
 
+  /** One buffer for all writes: a new one for each costs more than the copy, since its pages must be made first. */
+  function gather(pieces: readonly Uint8Array[]): Uint8Array {
+    const [first] = pieces;
+    if (pieces.length === 1 && first !== undefined) return first;
+    if (buffer.byteLength < waitingBytes) buffer = Buffer.allocUnsafeSlow(Math.max(waitingBytes, MAX_WAITING_BYTES));
+    let end = 0;
+    for (const piece of pieces) {
+      buffer.set(piece, end);
+      end += piece.byteLength;
+    }
+    return buffer.subarray(0, end);
+  }
+
   /** Never rejects: the failure is told by the next push or end. */
   async function writeWaiting(): Promise<void> {
     try {
       while (waitingBytes > 0) {
-        const pieces = waiting;
-        const bytes = gathered(pieces);
+        const bytes = gather(waiting);
         waiting = [];
         waitingBytes = 0;
         try {
           await spool.append(bytes);
         } catch (cause) {
-          waiting = [bytes, ...waiting];
+          waiting = [bytes.slice(), ...waiting];
           failure = { cause };
           return;
         }
@@ -86,9 +99,4 @@ export function createSpoolWriter(spool: Pick<Spool, "append">, onProgress: () =
     },
     unwritten: () => waiting,
   };
-}
-
-function gathered(pieces: readonly Uint8Array[]): Uint8Array {
-  const [first] = pieces;
-  return pieces.length === 1 && first !== undefined ? first : Buffer.concat(pieces);
 }

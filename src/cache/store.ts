@@ -30,7 +30,7 @@ export interface Spool {
   /** Bytes written so far, those found again included: a download goes on from here. */
   readonly length: number;
   /**
-   * Writes at the end and hashes.
+   * Writes at the end and hashes. One at a time; the buffer is the caller's again when it resolves.
    * @throws StoreError `full` when budget or disk have no room, `broken` for any other failure; the spool is of no more use then
    */
   append(bytes: Uint8Array): Promise<void>;
