@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { CLIENTS } from "./rules/clients.ts";
 import { COMPAT } from "./rules/compat.ts";
 import { LESSONS } from "./rules/lessons.ts";
+import { CACHE } from "./rules/cache.ts";
 import { PROXY } from "./rules/proxy.ts";
 import { REGISTRIES } from "./rules/registries.ts";
 import type { Rule, Rules } from "./rules/rules.ts";
@@ -28,6 +29,7 @@ export const SECTIONS: readonly { readonly title: string; readonly rules: Rules 
   { title: "Registries", rules: REGISTRIES },
   { title: "Clients", rules: CLIENTS },
   { title: "Proxies, ranges, the runtime", rules: PROXY },
+  { title: "The cache", rules: CACHE },
   { title: "Lessons of other tools", rules: LESSONS },
   { title: "What users of older tools find again", rules: COMPAT },
 ];

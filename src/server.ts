@@ -3,7 +3,13 @@
  * The only place that knows all levels.
  */
 import { randomBytes } from "node:crypto";
-import { type RunningServer, type ServerDependencies, type Settings, StartError } from "./config/settings.ts";
+import {
+  type CacheSettings,
+  type RunningServer,
+  type ServerDependencies,
+  type Settings,
+  StartError,
+} from "./config/settings.ts";
 import { type WatchedCertificate, watchCertificate } from "./front/certificate.ts";
 import { createListener } from "./front/listener.ts";
 import { createRedirectListener } from "./front/redirect.ts";
@@ -18,7 +24,9 @@ import { createLoginService } from "./proxy/login.ts";
 import { createOriginReader } from "./proxy/origin.ts";
 import { createSealer } from "./proxy/seal.ts";
 import { type State, openState } from "./proxy/state.ts";
+import { createPull } from "./proxy/pull.ts";
 import type { RoutingOptions } from "./registry/route.ts";
+import { type CacheOptions, type OpenedCache, openCache } from "./server-cache.ts";
 import { type UpstreamClient, type UpstreamOptions, createUpstreamClient } from "./upstream/client.ts";
 
 /** From a request to its header block (product section 4; containerd gives up after 30 s, protocol R174). */
@@ -35,13 +43,15 @@ export async function startServer(settings: Settings, dependencies: ServerDepend
   const upstream = createUpstreamClient(upstreamOptions(settings, dependencies.build.version), {
     notice: ({ message, ...facts }) => log.warn(facts, message),
   });
+  const cache = settings.cache === undefined ? undefined : await openCache(cacheOptions(settings, settings.cache), log);
   const serving = { ready: false };
-  const http = createApplication(settings, dependencies, { state, upstream, isReady: () => serving.ready });
+  const http = createApplication(settings, dependencies, { state, upstream, cache, isReady: () => serving.ready });
   const opened: Opened = { listeners: [], certificate: undefined };
   try {
     await openListeners(settings, { http, log: dependencies.log, opened });
   } catch (error) {
     await closeListeners(opened);
+    await cache?.close();
     await upstream.close();
     throw new StartError(error instanceof Error ? error.message : String(error), { cause: error });
   }
@@ -56,6 +66,7 @@ export async function startServer(settings: Settings, dependencies: ServerDepend
       serving.ready = false;
       await closeListeners(opened);
       await http.drain(graceMs);
+      await cache?.close();
       await upstream.close();
     },
   };
@@ -64,11 +75,12 @@ export async function startServer(settings: Settings, dependencies: ServerDepend
 interface Parts {
   readonly state: State;
   readonly upstream: UpstreamClient;
+  readonly cache: OpenedCache | undefined;
   readonly isReady: () => boolean;
 }
 
 function createApplication(settings: Settings, { log, maps, build }: ServerDependencies, parts: Parts): HttpServer {
-  const { state, upstream, isReady } = parts;
+  const { state, upstream, cache, isReady } = parts;
   const map = () => maps.current();
   const routing = (): RoutingOptions => ({
     domainSuffix: settings.hosts.domainSuffix,
@@ -85,7 +97,7 @@ function createApplication(settings: Settings, { log, maps, build }: ServerDepen
   const budget = { headerBudgetMs: HEADER_BUDGET_MS };
   const registry = createRegistryHandler(
     { ...budget, pseudonym: state.pseudonym },
-    { map, routing, originOf, clients, access },
+    { map, routing, originOf, clients, access, pull: createPull(access, cache?.cache) },
   );
   const login = createLoginService({ pseudonym: state.pseudonym }, { clients, upstream, map });
   const token = createTokenHandler(
@@ -153,6 +165,10 @@ function httpsPort(settings: Settings): number {
 async function closeListeners({ listeners, certificate }: Opened): Promise<void> {
   await Promise.all(listeners.map((listener) => listener.close()));
   certificate?.close();
+}
+
+function cacheOptions({ upstream }: Settings, cache: CacheSettings): CacheOptions {
+  return { ...cache, idleTimeoutMs: upstream.idleTimeoutMs };
 }
 
 function upstreamOptions({ upstream }: Settings, version: string): UpstreamOptions {

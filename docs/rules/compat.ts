@@ -2,6 +2,9 @@
 import type { Rules } from "./rules.ts";
 
 export const COMPAT: Rules = {
+  C35: "`X-Cache` says what the cache did",
+  C23: "a layer of two repositories is kept once",
+  C18: "tags are served stale on errors, time-outs and 429",
   C1: "strict hosts: 404 with the routes",
   C2: "`/` leads programs to `/v2/` where CUSTOM_DOMAIN or MODE is set",
   C3: "the ping without credentials: 401 with a realm on the request's host",

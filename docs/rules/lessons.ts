@@ -2,6 +2,13 @@
 import type { Rules } from "./rules.ts";
 
 export const LESSONS: Rules = {
+  T19: "a full disk does not fail a pull",
+  T17: "a storm of absent tags is one request",
+  T10: "a shared blob stays while one of its repositories needs it",
+  T7: "started while the registry is gone, what is cached is served",
+  T3: "a reset in the middle is resumed, unseen by clients",
+  T2: "the first client leaves, the download goes on",
+  T1: "clients of one cold blob share one download",
   T4: "an upstream that is silent before its first byte: a clean 503 in time",
   T8: "429 stays 429 with Retry-After, never 404",
   T9: "a token server in trouble is no refusal of credentials",

@@ -41,7 +41,7 @@ export const PROXY: Rules = {
   R260: "memory does not grow with slow readers; dead ones are cut",
   R261: "a client that leaves ends its own transfer",
   R262: "passing failures are tried again, twice at most",
-  R263: { rule: "a full disk does not fail a pull", because: `${BECAUSE.cache}: no content is written to disk` },
+  R263: "a full disk does not fail a pull",
   R264: "stopping lets transfers end",
   R265: "single ranges of each form",
   R266: "ranges beyond the end are 416 with the total",

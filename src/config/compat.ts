@@ -55,6 +55,7 @@ export async function readInherited(dependencies: InheritedDependencies): Promis
   readDomain(draft, mode);
   readLogging(draft);
   readUpstreamTimes(draft);
+  readCache(draft);
   await readDocxyNames(draft);
   return {
     values: draft.values,
@@ -114,6 +115,16 @@ function readUpstreamTimes(draft: Draft): void {
     if (longest?.ms === undefined) continue;
     adopt(draft, "values", { name, text: formatTime(longest.ms), from: longest.variable });
   }
+}
+
+function readCache(draft: Draft): void {
+  const size = textOf(draft.env, "CACHE_MAX_SIZE");
+  if (size !== undefined) adopt(draft, "values", { name: "cacheMaxSize", text: size, from: "CACHE_MAX_SIZE" });
+  const idle = textOf(draft.env, "CACHE_INACTIVE");
+  if (idle === undefined) return;
+  const problem = problemOf(() => parseNginxTime(idle));
+  if (problem !== undefined) return void draft.warnings.push(`CACHE_INACTIVE is ignored: ${problem}`);
+  adopt(draft, "values", { name: "cacheMaxIdle", text: formatTime(parseNginxTime(idle)), from: "CACHE_INACTIVE" });
 }
 
 function readClientTimes(draft: Draft): Partial<ClientSettings> {

@@ -5,7 +5,7 @@
 import { isIP } from "node:net";
 import { domainToASCII } from "node:url";
 import type { ListenAddress, MapLocation, TcpAddress } from "./settings.ts";
-import { formatTime, parseListen, parsePeerRange, parseTcpAddress, parseTime, quoted } from "./units.ts";
+import { formatTime, parseListen, parsePeerRange, parseSize, parseTcpAddress, parseTime, quoted } from "./units.ts";
 
 export interface Kind<T> {
   /** Stands for the value in help: `"TIME"`. Empty for a switch. */
@@ -20,6 +20,8 @@ export interface Kind<T> {
 
 /** Timers of the runtime hold 31 bits of milliseconds; a longer one would fire at once. */
 export const MAX_TIMER_MS = 24 * 86_400_000;
+/** For ages, which no timer waits for. */
+export const MAX_AGE_MS = 100 * 365 * 86_400_000;
 const YES = ["true", "yes", "on", "1"];
 const NO = ["false", "no", "off", "0"];
 const PROXY_SCHEMES = ["http:", "https:", "socks5:", "socks5h:"];
@@ -40,6 +42,8 @@ export const ORIGIN: Kind<string> = text("URL", parseOrigin);
 export const PROXY: Kind<string> = text("URL", parseProxyUrl);
 export const MAP_LOCATION: Kind<MapLocation> = text("FILE|URL", parseMapLocation);
 export const REGISTRY_NAME: Kind<string> = text("KEY|URL", parseRegistryName);
+
+export const SIZE: Kind<number> = text("SIZE", parseSize);
 
 /** A time between two limits, in milliseconds. */
 export function time(minMs: number, maxMs: number = MAX_TIMER_MS): Kind<number> {

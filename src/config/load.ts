@@ -178,6 +178,7 @@ function settingsOf({ read, inherited, dependencies }: Sources): Settings {
       dockerHub: inherited.dockerHub,
       verifyTls: inherited.verifyTls,
     },
+    cache: cacheOf(read),
     upstream: {
       proxies: { ...inherited.proxies, general: read(OPTIONS.upstreamProxy) },
       connectTimeoutMs: read(OPTIONS.connectTimeout) ?? 0,
@@ -193,6 +194,19 @@ function settingsOf({ read, inherited, dependencies }: Sources): Settings {
       level: read(OPTIONS.logLevel) ?? "info",
       format: read(OPTIONS.logFormat) ?? (dependencies.isTerminal ? "pretty" : "json"),
     },
+  };
+}
+
+function cacheOf(read: Reader): Settings["cache"] {
+  const directory = read(OPTIONS.cacheDir);
+  if (directory === undefined) return undefined;
+  return {
+    directory,
+    maxBytes: read(OPTIONS.cacheMaxSize) ?? 0,
+    minFreeBytes: read(OPTIONS.cacheMinFree) ?? 0,
+    maxIdleMs: read(OPTIONS.cacheMaxIdle) ?? 0,
+    tagTtlMs: read(OPTIONS.tagTtl) ?? 0,
+    staleIfErrorMs: read(OPTIONS.staleIfError) ?? 0,
   };
 }
 

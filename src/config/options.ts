@@ -13,14 +13,16 @@ import {
   ORIGIN,
   PEER_RANGES,
   PROXY,
+  MAX_AGE_MS,
   REGISTRY_NAME,
+  SIZE,
   SWITCH,
   oneOf,
   time,
   type Kind,
 } from "./kinds.ts";
 
-export const GROUPS = ["Listening", "Registries", "Host names", "TLS", "Upstreams", "Running", "Log"] as const;
+export const GROUPS = ["Listening", "Registries", "Cache", "Host names", "TLS", "Upstreams", "Running", "Log"] as const;
 
 export interface OptionText {
   readonly group: (typeof GROUPS)[number];
@@ -160,6 +162,43 @@ export const OPTIONS = {
     inherited: ["PROXY_READ_TIMEOUT", "PROXY_SEND_TIMEOUT", "PROXY_CONNECT_READ_TIMEOUT", "PROXY_CONNECT_SEND_TIMEOUT"],
     default: "60s",
     help: "How long an upstream may be silent in the middle of a body.",
+  }),
+  cacheDir: option(FOLDER, {
+    group: "Cache",
+    flag: "cache-dir",
+    help: "Folder where everything public that passes is kept and served from. Empty: no cache.",
+  }),
+  cacheMaxSize: option(SIZE, {
+    group: "Cache",
+    flag: "cache-max-size",
+    inherited: ["CACHE_MAX_SIZE"],
+    default: "32g",
+    help: "How many bytes the cache may hold; what was not used for longest goes first.",
+  }),
+  cacheMinFree: option(SIZE, {
+    group: "Cache",
+    flag: "cache-min-free",
+    default: "1g",
+    help: "Free space of the cache's disk that is never used up.",
+  }),
+  cacheMaxIdle: option(time(60_000, MAX_AGE_MS), {
+    group: "Cache",
+    flag: "cache-max-idle",
+    inherited: ["CACHE_INACTIVE"],
+    default: "60d",
+    help: "Content that nobody asked for in this long goes.",
+  }),
+  tagTtl: option(time(0, MAX_AGE_MS), {
+    group: "Cache",
+    flag: "tag-ttl",
+    default: "0",
+    help: "How long a tag is served without asking its registry; 0 asks each time, by HEAD. A registry's tags in the map win.",
+  }),
+  staleIfError: option(time(0, MAX_AGE_MS), {
+    group: "Cache",
+    flag: "stale-if-error",
+    default: "30d",
+    help: "How old a tag may be when its registry cannot be asked.",
   }),
   stateDir: option(FOLDER, {
     group: "Running",

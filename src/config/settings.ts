@@ -84,6 +84,17 @@ export interface MapSettings {
   readonly verifyTls: boolean;
 }
 
+/** What is kept, where, and for how long. */
+export interface CacheSettings {
+  readonly directory: string;
+  readonly maxBytes: number;
+  readonly minFreeBytes: number;
+  readonly maxIdleMs: number;
+  /** 0 asks upstream each time. */
+  readonly tagTtlMs: number;
+  readonly staleIfErrorMs: number;
+}
+
 export interface Settings {
   readonly listen: readonly [ListenAddress, ...ListenAddress[]];
   readonly tls: TlsSettings | undefined;
@@ -95,6 +106,8 @@ export interface Settings {
   /** CIDRs, and `"unix"`, whose forwarding headers are believed. */
   readonly trustedProxies: readonly string[];
   readonly map: MapSettings;
+  /** Undefined: no cache. */
+  readonly cache: CacheSettings | undefined;
   readonly upstream: UpstreamSettings;
   readonly client: ClientSettings;
   /** Configured credentials fetch private repositories for everybody (product section 5). */

@@ -9,13 +9,12 @@ import { matchesAny } from "../registry/pattern.ts";
 import type { RegistryMap } from "../registry/registry.ts";
 import { type Route, type RoutingOptions, registriesReachable, routeFor } from "../registry/route.ts";
 import type { Access, RegistryRequest } from "../proxy/access.ts";
-import { serveBlob } from "../proxy/blob.ts";
 import type { Client, Clients } from "../proxy/client.ts";
 import type { Exchange, Reply } from "../proxy/exchange.ts";
 import { API_VERSION, NEVER_KEPT } from "../proxy/headers.ts";
 import { serveReferrers, serveTags } from "../proxy/listing.ts";
-import { serveManifest } from "../proxy/manifest.ts";
 import type { Origin, OriginReader } from "../proxy/origin.ts";
+import type { Pull } from "../proxy/pull.ts";
 import { refuseLoop } from "../proxy/via.ts";
 import { jsonReply } from "./reply.ts";
 
@@ -32,6 +31,7 @@ export interface RegistryHandlerDependencies {
   readonly originOf: OriginReader;
   readonly clients: Clients;
   readonly access: Access;
+  readonly pull: Pull;
 }
 
 /** Answers a registry request; undefined when the path is none. @throws RegistryError */
@@ -39,7 +39,7 @@ export type RegistryHandler = (exchange: Exchange) => Promise<Reply | undefined>
 
 export function createRegistryHandler(
   options: RegistryHandlerOptions,
-  { map, routing, originOf, clients, access }: RegistryHandlerDependencies,
+  { map, routing, originOf, clients, access, pull }: RegistryHandlerDependencies,
 ): RegistryHandler {
   return async function answer(exchange) {
     const endpoint = parseEndpoint(exchange.path);
@@ -71,9 +71,9 @@ export function createRegistryHandler(
     const { endpoint } = request;
     switch (endpoint.kind) {
       case "manifest":
-        return serveManifest(access, request, endpoint);
+        return pull.manifest(request, endpoint);
       case "blob":
-        return serveBlob(access, request, endpoint);
+        return pull.blob(request, endpoint);
       case "tags":
         return serveTags(access, request);
       case "referrers":

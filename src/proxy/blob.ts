@@ -21,7 +21,7 @@ import type { Reply } from "./exchange.ts";
 import { CONTENT_LINES, cacheControl, etagOf, matchesEtag, passedDown } from "./headers.ts";
 import { errorOfAnswer, errorOfFailure } from "./refusal.ts";
 
-type BlobEndpoint = Extract<Endpoint, { kind: "blob" }>;
+export type BlobEndpoint = Extract<Endpoint, { kind: "blob" }>;
 
 /** Serves GET and HEAD of a blob. @throws RegistryError as `Access.ask`, and for every upstream answer but 200 and 206 */
 export async function serveBlob(access: Access, request: RegistryRequest, endpoint: BlobEndpoint): Promise<Reply> {
@@ -42,7 +42,7 @@ async function serveHead(access: Access, request: RegistryRequest, endpoint: Blo
   const response = await ask(access, request, { endpoint, method: "HEAD", range: undefined });
   if (response.status !== 200) throw await errorOfAnswer(response, request);
   if (matchesEtag(request.exchange.headers.get("if-none-match"), endpoint.digest.text)) {
-    return { status: 304, headers: validatorLines(endpoint.digest), body: null };
+    return { status: 304, headers: blobLines(endpoint.digest), body: null };
   }
   return {
     status: 200,
@@ -152,17 +152,19 @@ function contentLines(response: UpstreamResponse, digest: Digest, length: string
     // Storage behind registries sends all kinds of types; clients want this one or none (protocol R25).
     ["Content-Type", "application/octet-stream"],
     ...(length === null ? [] : [["Content-Length", length] as const]),
-    ...validatorLines(digest),
+    ...blobLines(digest),
     ...passedDown(response.headers),
   ];
 }
 
-function validatorLines(digest: Digest): HeaderLine[] {
+/** What every answer about this content carries. */
+export function blobLines(digest: Digest, extra: readonly HeaderLine[] = []): HeaderLine[] {
   return [
     ["Accept-Ranges", "bytes"],
     ["Docker-Content-Digest", digest.text],
     ["ETag", etagOf(digest.text)],
     cacheControl("digest"),
     ...CONTENT_LINES,
+    ...extra,
   ];
 }

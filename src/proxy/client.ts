@@ -70,7 +70,8 @@ export function createClients({ sealer, map, now }: ClientsDependencies): Client
     if (note === undefined)
       throw new RegistryError("UNAUTHORIZED", "the token is not known here or has expired: log in again");
     if (note.u === undefined || note.p === undefined) return { kind: "anonymous" };
-    if (!registry.keys.includes(note.r) || note.o !== registry.upstreams[0].origin) return { kind: "foreign" };
+    const isBound = registry.keys.includes(note.r) && note.o === registry.upstreams[0].origin;
+    if (!isBound || registry.login === "proxy") return { kind: "foreign" };
     return { kind: "own", credential: credentialFor(registry, note.u, note.p) };
   }
 

@@ -23,6 +23,7 @@ const FILE_LEVEL: Record<string, number> = {
   "log.ts": 1,
   "metrics.ts": 1,
   "server.ts": 4,
+  "server-cache.ts": 4,
   "main.ts": 4,
   "assets.d.ts": 0,
 };

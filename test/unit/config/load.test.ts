@@ -19,6 +19,7 @@ describe("loadSettings()", () => {
         dockerHub: undefined,
         verifyTls: true,
       },
+      cache: undefined,
       upstream: {
         proxies: { general: undefined, http: undefined, https: undefined, all: undefined, none: undefined },
         connectTimeoutMs: 5000,
@@ -32,6 +33,20 @@ describe("loadSettings()", () => {
       drainTimeoutMs: 30_000,
       log: { level: "info", format: "json" },
     });
+  });
+
+  test("gives the documented defaults of the cache once there is a directory, and reads the old names", async () => {
+    const plain = await load({ argv: ["--cache-dir=/cache"] });
+    expect(plain.settings.cache).toEqual({
+      directory: "/cache",
+      maxBytes: 32 * 1024 ** 3,
+      minFreeBytes: 1024 ** 3,
+      maxIdleMs: 60 * 86_400_000,
+      tagTtlMs: 0,
+      staleIfErrorMs: 30 * 86_400_000,
+    });
+    const old = await load({ argv: ["--cache-dir=/cache"], env: { CACHE_MAX_SIZE: "10g", CACHE_INACTIVE: "30d" } });
+    expect(old.settings.cache).toMatchObject({ maxBytes: 10 * 1024 ** 3, maxIdleMs: 30 * 86_400_000 });
   });
 
   test("[C31] flag before environment before file before default", async () => {

@@ -10,6 +10,9 @@ const time = fc
   .map(([n, unit]) => `${n}${unit}`);
 const label = fc.stringMatching(/^[a-z][a-z0-9]{0,10}$/);
 const origin = fc.tuple(label, port).map(([host, n]) => `https://${host}.example:${n}`);
+const size = fc
+  .tuple(fc.integer({ min: 1, max: 999 }), fc.constantFrom("", "k", "m", "g", "t"))
+  .map(([n, unit]) => `${n}${unit}`);
 const toggle = fc.constantFrom("true", "false");
 
 /** Texts that are valid for each option, and what else it needs. */
@@ -40,12 +43,23 @@ const TEXTS: Record<OptionName, fc.Arbitrary<string>> = {
   connectTimeout: time,
   headerTimeout: time,
   idleTimeout: time,
+  cacheDir: path,
+  cacheMaxSize: size,
+  cacheMinFree: size,
+  cacheMaxIdle: fc.integer({ min: 1, max: 999 }).map((n) => `${n}d`),
+  tagTtl: time,
+  staleIfError: time,
   stateDir: path,
   drainTimeout: time,
   logLevel: fc.constantFrom("trace", "debug", "info", "warn", "error"),
   logFormat: fc.constantFrom("json", "pretty"),
 };
 const COMPANIONS: Partial<Record<OptionName, string[]>> = {
+  cacheMaxSize: ["--cache-dir=/d"],
+  cacheMinFree: ["--cache-dir=/d"],
+  cacheMaxIdle: ["--cache-dir=/d"],
+  tagTtl: ["--cache-dir=/d"],
+  staleIfError: ["--cache-dir=/d"],
   httpRedirect: ["--tls-cert=/c", "--tls-key=/k"],
   acmeWebroot: ["--tls-cert=/c", "--tls-key=/k", "--http-redirect=:80"],
   strictHosts: ["--domain-suffix=companion.example"],

@@ -4,6 +4,7 @@
  */
 import { afterAll, beforeEach, describe, expect, test } from "bun:test";
 import { RegistryError } from "../../../src/errors.ts";
+import { createPull } from "../../../src/proxy/pull.ts";
 import { createRegistryHandler } from "../../../src/http/registry.ts";
 import { createAccess } from "../../../src/proxy/access.ts";
 import { createClients } from "../../../src/proxy/client.ts";
@@ -51,14 +52,16 @@ function handlerOf(client: UpstreamClient, ...urls: [string, ...string[]]) {
     trustedProxies: [],
     forceHttp: false,
   });
+  const access = createAccess({ sharePrivate: false, pseudonym: "layover-test" }, client);
   return createRegistryHandler(
     { pseudonym: "layover-test", headerBudgetMs: BUDGET_MS },
     {
       map: () => map,
-      routing: () => ({ domainSuffix: undefined, strictHosts: false, unknownHosts: undefined }),
+      routing: () => ({ domainSuffix: undefined, strictHosts: false }),
       originOf,
       clients: createClients({ sealer, map: () => map, now: Date.now }),
-      access: createAccess({ sharePrivate: false, pseudonym: "layover-test" }, client),
+      access,
+      pull: createPull(access, undefined),
     },
   );
 }

@@ -1,0 +1,97 @@
+/**
+ * What a pull needs of the cache, in one value, and the few operations that both manifests and blobs use. A failure of the
+ * cache never fails a pull: it is logged once in a while, and the pull goes on as if there were none.
+ */
+import type { HeaderLine } from "../errors.ts";
+import type { Fills } from "../cache/fill.ts";
+import type { Place, Records } from "../cache/records.ts";
+import { type Store, StoreError } from "../cache/store.ts";
+import type { Log } from "../log.ts";
+import type { Digest } from "../registry/digest.ts";
+import type { Registry } from "../registry/registry.ts";
+import type { Route } from "../registry/route.ts";
+import type { RegistryRequest } from "./access.ts";
+import type { AccessNotes } from "./exchange.ts";
+import type { Outages } from "./outage.ts";
+
+export interface Cache {
+  readonly store: Store;
+  readonly records: Records;
+  readonly fills: Fills;
+  readonly outages: Outages;
+  /** How long a tag is served without asking upstream, milliseconds. */
+  readonly tagTtlMs: (registry: Registry, tag: string) => number;
+  /** How old a tag may be when upstream cannot be asked, milliseconds. */
+  readonly staleIfErrorMs: number;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  readonly log: Log;
+}
+
+/** What the cache did for an answer. */
+export type CacheState = NonNullable<AccessNotes["cache"]>;
+
+/** Where a route's links and tags are kept: by the registry's first upstream, not by its key, which a new map may move. */
+export function placeOf({ registry, repository }: Route): Place {
+  const [{ origin, basePath, namePrefix }] = registry.upstreams;
+  return { registry: `${origin}${basePath}/${namePrefix}`, repository };
+}
+
+/** `X-Cache` for people and older tools (compat C35), `Cache-Status` as RFC 9211 has it; and the state into the access line. */
+export function stateLines(request: RegistryRequest, state: CacheState): HeaderLine[] {
+  request.exchange.notes.cache = state;
+  return [
+    ["X-Cache", state],
+    ["Cache-Status", `Layover; ${CACHE_STATUS[state]}`],
+  ];
+}
+
+const CACHE_STATUS: Record<CacheState, string> = {
+  HIT: "hit",
+  MISS: "fwd=uri-miss; stored",
+  STALE: "hit; fwd=stale; detail=upstream-failed",
+  REVALIDATED: "hit; fwd=stale; detail=unchanged",
+  BYPASS: "fwd=bypass",
+};
+
+/** The whole of small content; undefined when it is not there or cannot be read. */
+export async function readKept({ store, log }: Cache, digest: Digest): Promise<Uint8Array | undefined> {
+  const reader = await store.open(digest);
+  if (reader === undefined) return undefined;
+  try {
+    const bytes = new Uint8Array(reader.bytes);
+    let at = 0;
+    while (at < bytes.byteLength) {
+      const read = await reader.read(bytes.subarray(at), at);
+      if (read === 0) return undefined;
+      at += read;
+    }
+    return bytes;
+  } catch (error) {
+    log.warn({ digest: digest.text, err: error }, "cached content cannot be read: asking upstream");
+    return undefined;
+  } finally {
+    await reader.close();
+  }
+}
+
+/** Keeps small content that was verified already; false when the store could not. */
+export async function keep({ store, log }: Cache, digest: Digest, bytes: Uint8Array): Promise<boolean> {
+  try {
+    if ((await store.find(digest)) !== undefined) return true;
+    const spool = await store.spool(digest, bytes.byteLength);
+    if (spool.length === 0) await spool.append(bytes);
+    await spool.commit();
+    return true;
+  } catch (error) {
+    if (!(error instanceof StoreError)) throw error;
+    log.warn({ digest: digest.text, reason: error.message }, "content is not kept");
+    return false;
+  }
+}
+
+/** The request as something that outlives its client asks it: with a deadline of its own and another end. */
+export function detached(request: RegistryRequest, signal: AbortSignal, budgetMs: number): RegistryRequest {
+  const exchange = { ...request.exchange, signal, notes: request.exchange.notes };
+  return { ...request, exchange, deadlineMs: performance.now() + budgetMs };
+}

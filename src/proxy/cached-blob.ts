@@ -1,0 +1,233 @@
+/**
+ * Blobs through the cache: from the store at once, or from the one running download that all who wait follow. A digest is
+ * shown to a repository only after its registry showed it to that repository (product section 5, protocol R245).
+ */
+import { type HeaderLine, RegistryError, UpstreamError } from "../errors.ts";
+import type { Fill, FillSource } from "../cache/fill.ts";
+import type { StoredContent } from "../cache/store.ts";
+import { type Digest, isVerifiable } from "../registry/digest.ts";
+import { type ByteRange, formatContentRange, parseContentRange, parseRange } from "../registry/range.ts";
+import type { UpstreamResponse } from "../upstream/client.ts";
+import type { Access, RegistryRequest } from "./access.ts";
+import { type BlobEndpoint, blobLines } from "./blob.ts";
+import { type Cache, detached, placeOf, stateLines } from "./cache.ts";
+import type { Reply, ReplyBody } from "./exchange.ts";
+import { etagOf, matchesEtag } from "./headers.ts";
+import { multipart } from "./multipart.ts";
+import type { PublicRepositories } from "./public.ts";
+import { errorOfAnswer, errorOfFailure } from "./refusal.ts";
+
+/** Serves a blob from the cache or into it; undefined when this request must pass the cache by. @throws RegistryError */
+export type CachedBlobs = (request: RegistryRequest, endpoint: BlobEndpoint) => Promise<Reply | undefined>;
+
+/** Time for one upstream request of a fill to bring its headers. */
+const BUDGET_MS = 20_000;
+/** A range that begins this far ahead of the download waits for it; one further away gets a request of its own (protocol R274). */
+const NEAR_BYTES = 16 * 1024 * 1024;
+/** One read from the store: as much as the socket takes in a few writes. */
+const READ_BYTES = 512 * 1024;
+
+export function createCachedBlobs(cache: Cache, access: Access, publics: PublicRepositories): CachedBlobs {
+  const { store, records, fills, now } = cache;
+
+  /** Whether the registry shows this digest to this repository: remembered, or asked for now. */
+  async function isShown(request: RegistryRequest, digest: Digest, bytes: number | undefined): Promise<boolean> {
+    const place = placeOf(request.route);
+    if (records.isLinked(place, digest.text)) return true;
+    const response = await access.askForAll(request, question("HEAD", digest, 0));
+    if (response.status === 401 || response.status === 403) return false;
+    if (response.status !== 200) throw await errorOfAnswer(response, request);
+    const told = Number(response.headers.get("content-length") ?? Number.NaN);
+    // Bytes that another registry delivered are shown only where this one has a blob of that length.
+    if (bytes !== undefined && told !== bytes) return false;
+    link(request, digest, told);
+    return true;
+  }
+
+  function sourceFor(request: RegistryRequest, digest: Digest): FillSource {
+    return async (offset, signal) => {
+      const outlives = detached(request, signal, BUDGET_MS);
+      const response = await access.askForAll(outlives, question("GET", digest, offset));
+      const source = await bodyOf(response, outlives, offset);
+      // The registry shows this digest to this repository; whether the bytes are right, the digest says.
+      if (source.totalBytes !== undefined) link(request, digest, source.totalBytes);
+      return source;
+    };
+  }
+
+  function link({ route }: RegistryRequest, digest: Digest, bytes: number): void {
+    records.link(placeOf(route), digest.text, { bytes, mediaType: undefined });
+  }
+
+  async function fromStore(
+    request: RegistryRequest,
+    digest: Digest,
+    content: StoredContent,
+  ): Promise<Reply | undefined> {
+    records.used(digest.text, now());
+    const asked = rangesOf(request, digest, content.bytes);
+    const lines = stateLines(request, "HIT");
+    if (asked.kind === "unsatisfiable") throw unsatisfiable(content.bytes);
+    const validators = blobLines(digest, lines);
+    if (matchesEtag(request.exchange.headers.get("if-none-match"), digest.text)) {
+      return { status: 304, headers: validators, body: null };
+    }
+    if (request.exchange.method === "HEAD") return whole(content.bytes, validators, null);
+    const [only, ...more] = asked.kind === "ranges" ? asked.ranges : [];
+    const open = async (range: ByteRange) => streamFrom(cache, digest, range);
+    if (only !== undefined && more.length > 0)
+      return multipart(asked.kind === "ranges" ? asked.ranges : [], content.bytes, { lines: validators, open });
+    const body = await open(only ?? { first: 0, last: content.bytes - 1 });
+    if (body === undefined) return undefined; // evicted since it was found
+    return only === undefined
+      ? whole(content.bytes, validators, body)
+      : part(only, content.bytes, { lines: validators, body });
+  }
+
+  async function fromFill(request: RegistryRequest, digest: Digest, fill: Fill): Promise<Reply | undefined> {
+    const { totalBytes } = await headOf(fill, request);
+    const lines = blobLines(digest, stateLines(request, "MISS"));
+    if (totalBytes === undefined)
+      return { status: 200, headers: typed(lines), body: fill.follow({ first: 0, last: undefined }) };
+    const asked = rangesOf(request, digest, totalBytes);
+    if (asked.kind === "unsatisfiable") throw unsatisfiable(totalBytes);
+    const only = asked.kind === "ranges" && asked.ranges.length === 1 ? asked.ranges[0] : undefined;
+    if (only === undefined) return whole(totalBytes, lines, fill.follow({ first: 0, last: undefined }));
+    if (only.first > fill.position + NEAR_BYTES) return undefined;
+    return part(only, totalBytes, { lines, body: fill.follow(only) });
+  }
+
+  function joinFill(request: RegistryRequest, digest: Digest): Fill | undefined {
+    const isNew = fills.running(digest) === undefined;
+    const fill = fills.join(digest, sourceFor(request, digest));
+    if (fill === undefined || !isNew) return fill;
+    void fill.done.then((result) => {
+      if (result.kind === "committed") link(request, digest, result.content.bytes);
+    });
+    return fill;
+  }
+
+  return async function serve(request, { digest }) {
+    if (!isVerifiable(digest) || !(await publics.isPublic(request))) return undefined;
+    const content = await store.find(digest);
+    const running = content === undefined ? fills.running(digest) : undefined;
+    if (content !== undefined || running !== undefined) {
+      if (!(await isShown(request, digest, content?.bytes))) return undefined;
+    }
+    if (content !== undefined) return fromStore(request, digest, content);
+    if (request.exchange.method === "HEAD") return undefined; // HEAD stays HEAD upstream (lesson T16)
+    const fill = joinFill(request, digest);
+    return fill === undefined ? undefined : fromFill(request, digest, fill);
+  };
+}
+
+function question(method: "GET" | "HEAD", digest: Digest, offset: number) {
+  const headers: HeaderLine[] = [["Accept", "*/*"]];
+  if (offset > 0) headers.push(["Range", `bytes=${offset}-`]);
+  return { method, path: `blobs/${digest.text}`, query: "", headers };
+}
+
+/** The upstream's body for a fill at `offset`. @throws RegistryError for every answer that is not the blob */
+async function bodyOf(response: UpstreamResponse, request: RegistryRequest, offset: number) {
+  const { status, headers, body } = response;
+  if (status === 401 || status === 403) {
+    await body?.cancel();
+    throw new RegistryError("BLOB_UNKNOWN", "blob unknown or not readable without a login");
+  }
+  if ((status !== 200 && status !== 206) || body === null) throw await errorOfAnswer(response, request);
+  if ((headers.get("content-type") ?? "").startsWith("text/html")) {
+    await body.cancel();
+    throw errorOfFailure(new UpstreamError("bad-answer", "expected a blob, got text/html"));
+  }
+  if (status === 200) {
+    const length = headers.get("content-length");
+    return { body, offset: 0, totalBytes: length === null ? undefined : Number(length) };
+  }
+  const part = parseContentRange(headers.get("content-range"));
+  if (part === undefined || part.first !== offset) {
+    await body.cancel();
+    throw errorOfFailure(new UpstreamError("bad-answer", "the part that came is not the part that was asked for"));
+  }
+  return { body, offset, totalBytes: part.total };
+}
+
+/** The fill's head, or the end of the client's patience, whichever is first. */
+async function headOf(
+  fill: Fill,
+  { exchange, deadlineMs }: RegistryRequest,
+): Promise<{ totalBytes: number | undefined }> {
+  const late = Promise.withResolvers<never>();
+  const give = () =>
+    late.reject(new RegistryError("UNAVAILABLE", "the registry did not answer in time", { status: 503 }));
+  const timer = setTimeout(give, Math.max(0, deadlineMs - performance.now()));
+  exchange.signal.addEventListener("abort", give, { once: true });
+  try {
+    return await Promise.race([fill.head, late.promise]);
+  } finally {
+    clearTimeout(timer);
+    exchange.signal.removeEventListener("abort", give);
+  }
+}
+
+function rangesOf({ exchange }: RegistryRequest, digest: Digest, totalBytes: number) {
+  const ifRange = exchange.headers.get("if-range");
+  const isWhole = exchange.method === "HEAD" || (ifRange !== null && ifRange.trim() !== etagOf(digest.text));
+  return parseRange(isWhole ? null : exchange.headers.get("range"), totalBytes);
+}
+
+async function streamFrom(
+  { store }: Cache,
+  digest: Digest,
+  range: ByteRange,
+): Promise<ReadableStream<Uint8Array> | undefined> {
+  const reader = await store.open(digest);
+  if (reader === undefined) return undefined;
+  let position = range.first;
+  return new ReadableStream<Uint8Array>(
+    {
+      async pull(controller) {
+        const wanted = Math.min(READ_BYTES, range.last + 1 - position);
+        const piece = new Uint8Array(wanted);
+        const read = wanted === 0 ? 0 : await reader.read(piece, position);
+        if (read === 0 && wanted > 0) {
+          await reader.close();
+          return controller.error(new Error("cached content is shorter than it was"));
+        }
+        position += read;
+        if (read > 0) controller.enqueue(read === wanted ? piece : piece.subarray(0, read));
+        if (position <= range.last) return;
+        await reader.close();
+        controller.close();
+      },
+      cancel: () => reader.close(),
+    },
+    { highWaterMark: 0 },
+  );
+}
+
+function typed(lines: readonly HeaderLine[]): HeaderLine[] {
+  return [["Content-Type", "application/octet-stream"], ...lines];
+}
+
+function whole(bytes: number, lines: readonly HeaderLine[], body: ReplyBody): Reply {
+  return { status: 200, headers: [...typed(lines), ["Content-Length", String(bytes)]], body };
+}
+
+function part(
+  range: ByteRange,
+  totalBytes: number,
+  { lines, body }: { lines: readonly HeaderLine[]; body: ReplyBody },
+): Reply {
+  const headers: HeaderLine[] = [
+    ...typed(lines),
+    ["Content-Range", formatContentRange(range, totalBytes)],
+    ["Content-Length", String(range.last - range.first + 1)],
+  ];
+  return { status: 206, headers, body };
+}
+
+function unsatisfiable(totalBytes: number): RegistryError {
+  return new RegistryError("RANGE_INVALID", "the range lies outside the content", {
+    headers: [["Content-Range", `bytes */${totalBytes}`]],
+  });
+}

@@ -1,0 +1,38 @@
+/**
+ * How a manifest or blob is pulled: through the cache where there is one and the repository is public, else straight from
+ * the upstream.
+ */
+import type { Access, RegistryRequest } from "./access.ts";
+import { type BlobEndpoint, serveBlob } from "./blob.ts";
+import { type Cache, stateLines } from "./cache.ts";
+import { createCachedBlobs } from "./cached-blob.ts";
+import { createCachedManifests } from "./cached-manifest.ts";
+import type { Reply } from "./exchange.ts";
+import { type ManifestEndpoint, serveManifest } from "./manifest.ts";
+import { createPublicRepositories } from "./public.ts";
+
+export interface Pull {
+  manifest(request: RegistryRequest, endpoint: ManifestEndpoint): Promise<Reply>;
+  blob(request: RegistryRequest, endpoint: BlobEndpoint): Promise<Reply>;
+}
+
+export function createPull(access: Access, cache: Cache | undefined): Pull {
+  const straight: Pull = {
+    manifest: (request, endpoint) => serveManifest(access, request, endpoint),
+    blob: (request, endpoint) => serveBlob(access, request, endpoint),
+  };
+  if (cache === undefined) return straight;
+  const publics = createPublicRepositories(cache, access);
+  const manifests = createCachedManifests(cache, access, publics);
+  const blobs = createCachedBlobs(cache, access, publics);
+  return {
+    manifest: async (request, endpoint) =>
+      (await manifests(request, endpoint)) ?? bypassed(request, await straight.manifest(request, endpoint)),
+    blob: async (request, endpoint) =>
+      (await blobs(request, endpoint)) ?? bypassed(request, await straight.blob(request, endpoint)),
+  };
+}
+
+function bypassed(request: RegistryRequest, reply: Reply): Reply {
+  return { ...reply, headers: [...reply.headers, ...stateLines(request, "BYPASS")] };
+}

@@ -1,0 +1,91 @@
+/**
+ * The cache's part of the composition: opens store, records and fills in one directory, looks after room in the background,
+ * and closes all of it. A directory that cannot be used means no cache, said once: pulls go on.
+ */
+import { mkdir, statfs } from "node:fs/promises";
+import path from "node:path";
+import { createEviction } from "./cache/evict.ts";
+import { createFilesystemStore } from "./cache/filesystem.ts";
+import { createFills } from "./cache/fill.ts";
+import { openRecords } from "./cache/records.ts";
+import { createTagRules } from "./cache/tag-rules.ts";
+import type { CacheSettings } from "./config/settings.ts";
+import type { Log } from "./log.ts";
+import type { Cache } from "./proxy/cache.ts";
+import { createOutages } from "./proxy/outage.ts";
+import type { Registry } from "./registry/registry.ts";
+
+export interface OpenedCache {
+  readonly cache: Cache;
+  close(): Promise<void>;
+}
+
+export interface CacheOptions extends CacheSettings {
+  /** Longest silence of a download. */
+  readonly idleTimeoutMs: number;
+}
+
+/** How often idle content and free space are looked after. */
+const SWEEP_MS = 10 * 60_000;
+/** Downloads at once; each holds a connection, two file handles and up to 2 MiB. More pass the cache by. */
+const MAX_FILLS = 256;
+const RECORDS_FILE = "records.sqlite";
+
+export async function openCache(options: CacheOptions, log: Log): Promise<OpenedCache | undefined> {
+  const { directory, maxBytes, minFreeBytes, maxIdleMs } = options;
+  try {
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    const records = openRecords({ file: path.join(directory, RECORDS_FILE) }, { log, now: Date.now });
+    // The store asks for room, and eviction removes from the store: each is made before the other is asked.
+    const rooms = { make: async (_bytes: number): Promise<boolean> => false };
+    const store = await createFilesystemStore(
+      { directory, maxBytes, minFreeBytes, neighbours: [RECORDS_FILE] },
+      { log, makeRoom: (bytes) => rooms.make(bytes) },
+    );
+    const freeBytes = async () => {
+      const { bavail, bsize } = await statfs(directory);
+      return bavail * bsize;
+    };
+    const eviction = createEviction(
+      { maxBytes, minFreeBytes, maxIdleMs },
+      { store, records, log, now: Date.now, freeBytes },
+    );
+    rooms.make = (bytes) => eviction.makeRoom(bytes);
+    const fills = createFills({ maxFills: MAX_FILLS, idleTimeoutMs: options.idleTimeoutMs }, { store, log });
+    const ending = new AbortController();
+    const sweeping = setInterval(() => void eviction.sweep(ending.signal), SWEEP_MS);
+    const cache: Cache = {
+      store,
+      records,
+      fills,
+      outages: createOutages(() => performance.now()),
+      tagTtlMs: tagTtl(options.tagTtlMs),
+      staleIfErrorMs: options.staleIfErrorMs,
+      now: Date.now,
+      log,
+    };
+    return {
+      cache,
+      async close() {
+        clearInterval(sweeping);
+        ending.abort();
+        await fills.close();
+        await store.close();
+        records.close();
+      },
+    };
+  } catch (error) {
+    log.error({ directory, err: error }, "the cache directory cannot be used: going on without a cache");
+    return undefined;
+  }
+}
+
+/** The rules of each registry, compiled once for as long as its map entry lives. */
+function tagTtl(defaultTtlMs: number): (registry: Registry, tag: string) => number {
+  const compiled = new WeakMap<Registry, (tag: string) => number>();
+  return (registry, tag) => {
+    const rules = compiled.get(registry) ?? createTagRules({ rules: registry.tags, defaultTtlMs });
+    compiled.set(registry, rules);
+    return rules(tag);
+  };
+}
