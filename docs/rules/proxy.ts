@@ -1,5 +1,5 @@
 /** R206–R286: what proxies get wrong, ranges, and the runtime. */
-import { BECAUSE, type Rules } from "./rules.ts";
+import type { Rules } from "./rules.ts";
 
 export const PROXY: Rules = {
   R208: "HEAD stays HEAD: it costs no quota",
