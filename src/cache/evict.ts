@@ -44,8 +44,6 @@ export interface Eviction {
   sweep(signal: AbortSignal): Promise<void>;
 }
 
-/** Candidates read at once; below a millisecond. */
-const PAGE = 64;
 /** Candidates looked at before other work gets its turn: about a millisecond. */
 const TURN = 8;
 /** Content without records comes from a kill between the two removals, or from deleted records. */
@@ -65,7 +63,7 @@ interface Sweep {
 
 export function createEviction(options: EvictionOptions, dependencies: EvictionDependencies): Eviction {
   const { store, records, log, now } = dependencies;
-  let waiters: Waiter[] = [];
+  let waiters: readonly Waiter[] = [];
   let sweepGoal: Sweep | undefined;
   let running: Promise<void> | undefined;
   let sweeping: Promise<void> | undefined;
@@ -82,6 +80,8 @@ export function createEviction(options: EvictionOptions, dependencies: EvictionD
   }
 
   async function evict(): Promise<void> {
+    // Those who ask in the same moment share it from its beginning.
+    await Promise.resolve();
     const startedMs = now();
     try {
       for (;;) {
@@ -95,25 +95,27 @@ export function createEviction(options: EvictionOptions, dependencies: EvictionD
     } catch (error) {
       log.error({ err: error }, "eviction ended early");
     } finally {
-      for (const waiter of waiters.splice(0)) waiter.settle(false);
+      const refused = waiters;
+      waiters = [];
+      for (const waiter of refused) waiter.settle(false);
     }
   }
 
   /** Until nobody wants more, nothing is left that was not needed since, or the records cannot be written. */
   async function evictOlderThan(startedMs: number): Promise<"satisfied" | "exhausted" | "stuck"> {
-    let looked = 0;
-    for (;;) {
-      const page = records.evictionCandidates(PAGE);
-      if (page.length === 0) return "exhausted";
-      for (const candidate of page) {
-        if (candidate.neededMs >= startedMs) return "exhausted";
-        if (!isWanted(candidate)) return "satisfied";
-        const doomed = records.condemn(candidate);
-        if (doomed === undefined) return "stuck";
-        for (const digest of doomed) freed(await remove(digest));
-        looked += 1;
-        if (looked % TURN === 0) await turnOfOthers();
+    for (let looked = 1; ; looked += 1) {
+      // One at a time: what moved on as needed may come right behind this one, and go before a younger image.
+      const [candidate] = records.evictionCandidates(1);
+      if (candidate === undefined || candidate.neededMs >= startedMs) return "exhausted";
+      if (!isWanted(candidate)) return "satisfied";
+      const doomed = records.condemn(candidate);
+      if (doomed === undefined) return "stuck";
+      for (const digest of doomed) {
+        // Who comes during the removal may have measured what is missing after it.
+        const sharing = waiters;
+        freed(await remove(digest), sharing);
       }
+      if (looked % TURN === 0) await turnOfOthers();
     }
   }
 
@@ -135,9 +137,9 @@ export function createEviction(options: EvictionOptions, dependencies: EvictionD
     }
   }
 
-  function freed(bytes: number): void {
+  function freed(bytes: number, sharing: readonly Waiter[]): void {
     if (sweepGoal !== undefined) sweepGoal.missing -= bytes;
-    for (const waiter of waiters) waiter.missing -= bytes;
+    for (const waiter of sharing) waiter.missing -= bytes;
     const served = waiters.filter(({ missing }) => missing <= 0);
     waiters = waiters.filter(({ missing }) => missing > 0);
     for (const waiter of served) waiter.settle(true);
@@ -177,10 +179,11 @@ export function createEviction(options: EvictionOptions, dependencies: EvictionD
   return {
     async makeRoom(bytes) {
       if (bytes <= 0) return true;
+      const usage = store.usage();
       // More than there is: nothing needs to go for an answer.
-      if (bytes > store.usage().bytes) return false;
+      if (usage.isComplete && bytes > usage.bytes) return false;
       return new Promise((settle) => {
-        waiters.push({ missing: bytes, settle });
+        waiters = [...waiters, { missing: bytes, settle }];
         void run();
       });
     },

@@ -4,19 +4,19 @@
  *
  *   read   ▶ the file                      busy: absent, and the file is left alone for a moment
  *   write  ▶ the file                      busy: waits, in order; absent meanwhile
- *   used   ▶ batch ──every 2 s or 1000──▶ the file
+ *   used   ▶ batch ──every 2 s or 100──▶ the file
  *   damage ▶ moved aside, a fresh file
  */
 import type { Log } from "../log.ts";
 import { isDamage, isUnavailable, openDatabase, replaceDatabase } from "./records-file.ts";
 import { createTables, type Tables } from "./records-tables.ts";
-import { createWaiting } from "./records-waiting.ts";
+import { createWaiting, type WaitingWrite } from "./records-waiting.ts";
 
 export interface RecordsDatabase {
   /** Asks the file; `absent` when it cannot be asked now. */
   read<T>(absent: T, ask: (tables: Tables) => T): T;
-  /** Writes at once, or later when that cannot be. @param subject for `isWaiting` */
-  write(subject: string, action: (tables: Tables) => void): void;
+  /** Writes at once, or later when that cannot be. */
+  write(write: WaitingWrite<Tables>): void;
   /** True when a write about this waits: what the file says about it no longer holds. */
   isWaiting(subject: string): boolean;
   /** Writes at once or not at all: undefined when that cannot be now. */
@@ -38,8 +38,8 @@ export interface RecordsDatabaseDependencies {
 
 /** How late uses are written, how long waiting writes wait, and how long a file that was busy is left alone. */
 const TICK_MS = 2000;
-/** Uses written in one transaction: about 5 ms. */
-const MAX_BATCH = 1000;
+/** Uses written in one transaction: a few milliseconds. */
+const MAX_BATCH = 100;
 /** Uses kept while the file is busy; more of them are not worth the memory, they only order eviction. */
 const MAX_USES = 10_000;
 const MAX_WAITING = 10_000;
@@ -153,10 +153,10 @@ export function createRecordsDatabase(
         return absent;
       }
     },
-    write(subject, action) {
+    write(write) {
       if (tables === undefined) return;
-      if (waiting.size === 0 && isSettled(action)) return trimSometimes();
-      waiting.add(subject, action);
+      if (waiting.size === 0 && isSettled(write.write)) return trimSometimes();
+      waiting.add(write);
       tickLater();
     },
     isWaiting: (subject) => waiting.concerns(subject),

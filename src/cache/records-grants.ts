@@ -2,7 +2,7 @@
  * Public grants: anybody may read this repository, as an anonymous 200 on one of its manifests showed. Statements only.
  */
 import type { Database } from "bun:sqlite";
-import type { Place, PublicGrant } from "./records.ts";
+import type { Place, PublicGrant } from "./records-facts.ts";
 import type { Rows } from "./records-rows.ts";
 
 export interface Grants {

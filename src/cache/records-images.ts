@@ -3,7 +3,7 @@
  * place by place, because a running server answers them between its transfers.
  */
 import type { Database } from "bun:sqlite";
-import type { ImagePage, ImageRecord, Place, RecordTotals } from "./records.ts";
+import type { ImagePage, ImageRecord, Place, RecordTotals } from "./records-facts.ts";
 
 export interface Images {
   images(page: ImagePage): readonly ImageRecord[];

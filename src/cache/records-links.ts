@@ -3,7 +3,7 @@
  * and what to do when the file cannot be, is `records-database`'s.
  */
 import type { Database } from "bun:sqlite";
-import type { LinkFacts, Place } from "./records.ts";
+import type { LinkFacts, Place } from "./records-facts.ts";
 import type { Rows } from "./records-rows.ts";
 
 export interface Links {

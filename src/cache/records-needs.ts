@@ -6,7 +6,7 @@
  * needed moves behind the younger ones. So a use costs one row, and each content is looked at once per round.
  */
 import type { Database } from "bun:sqlite";
-import type { EvictionCandidate } from "./records.ts";
+import type { EvictionCandidate } from "./records-facts.ts";
 import type { ContentRow, Rows } from "./records-rows.ts";
 import type { StoredContent } from "./store.ts";
 

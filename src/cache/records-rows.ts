@@ -2,7 +2,7 @@
  * The rows that links, tags and references point at: places and content. Finding, making and forgetting them.
  */
 import type { Database } from "bun:sqlite";
-import type { Place } from "./records.ts";
+import type { Place } from "./records-facts.ts";
 import type { StoredContent } from "./store.ts";
 
 export interface ContentRow {

@@ -2,7 +2,7 @@
  * Tags: which digest a tag was when upstream was last asked, per class of Accept. Statements only.
  */
 import type { Database } from "bun:sqlite";
-import type { Place, TagFacts, TagRecord } from "./records.ts";
+import type { Place, TagFacts, TagRecord } from "./records-facts.ts";
 import type { Rows } from "./records-rows.ts";
 
 export interface Tags {

@@ -5,8 +5,8 @@
 
 export interface Waiting<Target> {
   readonly size: number;
-  /** Puts a write at the end. @param subject what it is about, as `concerns` is asked */
-  add(subject: string, write: (target: Target) => void): void;
+  /** Puts a write at the end; the newest facts are let go when too many wait, withdrawals never. */
+  add(write: WaitingWrite<Target>): void;
   /** True when a write about this waits. */
   concerns(subject: string): boolean;
   /** Makes up to `limit` writes; the one of which `make` says false, and those behind it, go on waiting. */
@@ -16,11 +16,14 @@ export interface Waiting<Target> {
 export interface WaitingOptions<Target> {
   /** Writes that wait at most: each holds a few hundred bytes. */
   readonly maxWrites: number;
-  /** Stands for all when they are too many: takes back every fact, since it is not known which of them still hold. */
+  /** Stands for all when even the withdrawals are too many: takes back every fact. */
   readonly forgetAll: (target: Target) => void;
 }
 
-interface Write<Target> {
+export interface WaitingWrite<Target> {
+  /** A fact comes back with the next request; a withdrawal that is lost would let what it took back show again. */
+  readonly kind: "fact" | "withdrawal";
+  /** What it is about, as `concerns` is asked. */
   readonly subject: string;
   readonly write: (target: Target) => void;
 }
@@ -29,10 +32,10 @@ interface Write<Target> {
 const EVERYTHING = "";
 
 export function createWaiting<Target>({ maxWrites, forgetAll }: WaitingOptions<Target>): Waiting<Target> {
-  let writes: Write<Target>[] = [];
+  let writes: WaitingWrite<Target>[] = [];
   let subjects = new Set<string>();
 
-  function keep(kept: Write<Target>[]): void {
+  function keep(kept: WaitingWrite<Target>[]): void {
     writes = kept;
     subjects = new Set(kept.map(({ subject }) => subject));
   }
@@ -41,10 +44,14 @@ export function createWaiting<Target>({ maxWrites, forgetAll }: WaitingOptions<T
     get size() {
       return writes.length;
     },
-    add(subject, write) {
-      if (writes.length >= maxWrites) return keep([{ subject: EVERYTHING, write: forgetAll }]);
-      writes.push({ subject, write });
-      subjects.add(subject);
+    add(write) {
+      if (writes.length >= maxWrites) {
+        if (write.kind === "fact") return;
+        keep(writes.filter(({ kind }) => kind === "withdrawal"));
+      }
+      if (writes.length >= maxWrites) keep([{ kind: "withdrawal", subject: EVERYTHING, write: forgetAll }]);
+      writes.push(write);
+      subjects.add(write.subject);
     },
     concerns: (subject) => subjects.size > 0 && (subjects.has(subject) || subjects.has(EVERYTHING)),
     drain(make, limit) {

@@ -8,79 +8,31 @@
  */
 import type { Log } from "../log.ts";
 import { createRecordsDatabase } from "./records-database.ts";
+import type {
+  EvictionCandidate,
+  ImagePage,
+  ImageRecord,
+  LinkFacts,
+  Place,
+  PublicGrant,
+  RecordTotals,
+  TagFacts,
+  TagRecord,
+} from "./records-facts.ts";
+import type { Tables } from "./records-tables.ts";
 import type { StoredContent } from "./store.ts";
 
-/** A repository of a registry: what links and tags belong to. */
-export interface Place {
-  /** The registry's identity, not its key: origin, base path and name prefix of its first upstream, in one text. */
-  readonly registry: string;
-  /** The name there: `"library/nginx"`. */
-  readonly repository: string;
-}
-
-export interface LinkFacts {
-  readonly bytes: number;
-  /** Of manifests: the exact Content-Type, kept per digest and place (protocol R23). Undefined keeps what was known. */
-  readonly mediaType: string | undefined;
-}
-
-/** What a tag was when upstream was last asked. */
-export interface TagFacts {
-  /** `"sha256:…"`. */
-  readonly digest: string;
-  readonly mediaType: string | undefined;
-  readonly bytes: number;
-  readonly checkedMs: number;
-}
-
-export interface TagRecord extends TagFacts {
-  /** Since when the tag has had this digest. */
-  readonly firstSeenMs: number;
-}
-
-/** Anybody may read this repository. */
-export interface PublicGrant {
-  /** The digest of a manifest that was answered 200 to an anonymous request. */
-  readonly proof: string;
-  readonly checkedMs: number;
-}
-
-/** One line of `cache ls`. */
-export interface ImageRecord {
-  readonly place: Place;
-  /** Undefined for a manifest that was only pulled by digest. */
-  readonly tag: string | undefined;
-  readonly digest: string;
-  /** Of the manifest and of everything known that it names, each counted once. */
-  readonly bytes: number;
-  readonly lastUsedMs: number;
-  readonly pinned: boolean;
-}
-
-export interface ImagePage {
-  /** The last image of the page before; undefined for the first page. */
-  readonly after?: ImageRecord | undefined;
-  /** 1 to 1000. */
-  readonly limit: number;
-}
-
-export interface RecordTotals {
-  readonly places: number;
-  readonly links: number;
-  readonly tags: number;
-  /** Digests that were linked, tagged or adopted, and the sum of their bytes. */
-  readonly contents: number;
-  readonly bytes: number;
-  readonly pinned: number;
-}
-
-/** Content that eviction may look at; whether it may go, `condemn` says. */
-export interface EvictionCandidate {
-  readonly digest: string;
-  readonly bytes: number;
-  /** Its last use, or the last time it was seen to be needed by something that was used. */
-  readonly neededMs: number;
-}
+export type {
+  EvictionCandidate,
+  ImagePage,
+  ImageRecord,
+  LinkFacts,
+  Place,
+  PublicGrant,
+  RecordTotals,
+  TagFacts,
+  TagRecord,
+} from "./records-facts.ts";
 
 export interface Records {
   /** True when this repository may show this digest (product section 5). */
@@ -120,7 +72,7 @@ export interface Records {
    * manifest is linked, not only when its bytes are new: the records may have been deleted, or the manifest forgotten.
    */
   setReferences(manifestDigest: string, digests: readonly string[]): void;
-  /** The store has this content; when that is news, it counts as used then. Writes no link. */
+  /** The store has this content; when that is news, it counts as used then. Writes no link, and not later. */
   adopt(content: StoredContent, atMs: number): void;
   /** The bytes are gone, or will be: links, tags and references of this digest go with them; a pin stays. */
   forget(digest: string): void;
@@ -169,16 +121,24 @@ const MAX_ROWS = 1_000_000;
  */
 export function openRecords({ file, maxRows = MAX_ROWS }: RecordsOptions, { log, now }: RecordsDependencies): Records {
   const database = createRecordsDatabase({ file, maxRows }, { log, now });
-  const { read, write, isWaiting, tryWrite } = database;
+  const { read, isWaiting, tryWrite } = database;
+
+  function state(subject: string, write: (tables: Tables) => void): void {
+    database.write({ kind: "fact", subject, write });
+  }
+
+  function withdraw(subject: string, write: (tables: Tables) => void): void {
+    database.write({ kind: "withdrawal", subject, write });
+  }
 
   return {
     isLinked: (place, digest) =>
       !isWaiting(linkOf(digest)) && read(false, ({ links }) => links.isLinked(place, digest)),
     mediaType: (place, digest) =>
       isWaiting(linkOf(digest)) ? undefined : read(undefined, ({ links }) => links.mediaType(place, digest)),
-    link: (place, digest, facts) => write(linkOf(digest), ({ links }) => links.link(place, digest, facts)),
-    unlink: (place, digest) => write(linkOf(digest), ({ links }) => links.unlink(place, digest)),
-    unlinkAll: (digest) => write(linkOf(digest), ({ links }) => links.unlinkAll(digest)),
+    link: (place, digest, facts) => state(linkOf(digest), ({ links }) => links.link(place, digest, facts)),
+    unlink: (place, digest) => withdraw(linkOf(digest), ({ links }) => links.unlink(place, digest)),
+    unlinkAll: (digest) => withdraw(linkOf(digest), ({ links }) => links.unlinkAll(digest)),
 
     tag(place, tag, accept) {
       if (isWaiting(tagOf(place, tag))) return undefined;
@@ -186,27 +146,27 @@ export function openRecords({ file, maxRows = MAX_ROWS }: RecordsOptions, { log,
       return record === undefined || isWaiting(linkOf(record.digest)) ? undefined : record;
     },
     setTag: (place, tag, accept, facts) =>
-      write(tagOf(place, tag), ({ tags }) => tags.setTag(place, tag, accept, facts)),
+      state(tagOf(place, tag), ({ tags }) => tags.setTag(place, tag, accept, facts)),
     touchTag: (place, tag, accept, checkedMs) =>
-      write(tagOf(place, tag), ({ tags }) => tags.touchTag(place, tag, accept, checkedMs)),
-    removeTag: (place, tag) => write(tagOf(place, tag), ({ tags }) => tags.removeTag(place, tag)),
+      state(HARMLESS, ({ tags }) => tags.touchTag(place, tag, accept, checkedMs)),
+    removeTag: (place, tag) => withdraw(tagOf(place, tag), ({ tags }) => tags.removeTag(place, tag)),
 
     public: (place) => (isWaiting(grantOf(place)) ? undefined : read(undefined, ({ grants }) => grants.public(place))),
     setPublic: (place, proof, checkedMs) =>
-      write(grantOf(place), ({ grants }) => grants.setPublic(place, proof, checkedMs)),
-    dropPublic: (place) => write(grantOf(place), ({ grants }) => grants.dropPublic(place)),
+      state(grantOf(place), ({ grants }) => grants.setPublic(place, proof, checkedMs)),
+    dropPublic: (place) => withdraw(grantOf(place), ({ grants }) => grants.dropPublic(place)),
 
     used: (digest, atMs) => database.used(digest, atMs),
     pin: (digest) => expectWritten(tryWrite(({ needs }) => (needs.pin(digest), true))),
     unpin: (digest) => expectWritten(tryWrite(({ needs }) => (needs.unpin(digest), true))),
     isPinned: (digest) => read(false, ({ needs }) => needs.isPinned(digest)),
     setReferences: (manifestDigest, digests) =>
-      write(linkOf(manifestDigest), ({ needs }) => needs.setReferences(manifestDigest, digests)),
+      state(HARMLESS, ({ needs }) => needs.setReferences(manifestDigest, digests)),
     adopt(content, atMs) {
       if (read(true, ({ needs }) => needs.knows(content))) return;
-      write(linkOf(content.digest), ({ needs }) => needs.adopt(content, atMs));
+      tryWrite(({ needs }) => needs.adopt(content, atMs));
     },
-    forget: (digest) => write(linkOf(digest), ({ needs }) => needs.forget(digest)),
+    forget: (digest) => withdraw(linkOf(digest), ({ needs }) => needs.forget(digest)),
 
     evictionCandidates(limit) {
       if (read(false, ({ needs }) => needs.isAheadOfTime())) tryWrite(({ needs }) => needs.comeBackToNow());
@@ -223,6 +183,9 @@ export function openRecords({ file, maxRows = MAX_ROWS }: RecordsOptions, { log,
 }
 
 const NOTHING: RecordTotals = { places: 0, links: 0, tags: 0, contents: 0, bytes: 0, pinned: 0 };
+
+/** Subject of writes that may wait without hiding anything: what is known without them still holds. */
+const HARMLESS = "harmless";
 
 /** Subject of writes about a digest's links, in any place. */
 function linkOf(digest: string): string {

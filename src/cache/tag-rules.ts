@@ -19,7 +19,7 @@ const MAX_PATTERN_LENGTH = 200;
  * @throws Error when a pattern is not one that `compileTagPattern` takes
  */
 export function createTagRules({ rules, defaultTtlMs }: TagRuleOptions): (tag: string) => number {
-  const compiled = rules.filter(({ match }) => match !== "").map(compileRule);
+  const compiled = rules.filter(({ match }) => !isOff(match)).map(compileRule);
   return (tag) => compiled.find(({ pattern }) => pattern.test(tag))?.ttlMs ?? defaultTtlMs;
 }
 
@@ -37,6 +37,11 @@ export function compileTagPattern(text: string): RegExp | undefined {
     // The only error of this constructor is a syntax error; the caller knows where the pattern stands and says so.
     return undefined;
   }
+}
+
+/** Empty, also as a regular expression's own text has it. */
+function isOff(match: string): boolean {
+  return match === "" || match === "(?:)";
 }
 
 function compileRule({ match, ttlMs }: TagRule): { pattern: RegExp; ttlMs: number } {

@@ -1,0 +1,83 @@
+import { describe, expect, test } from "bun:test";
+import { compileTagPattern, createTagRules } from "../../../src/cache/tag-rules.ts";
+
+const MINUTE = 60_000;
+const HOUR = 60 * MINUTE;
+const DAY = 24 * HOUR;
+
+describe("createTagRules()", () => {
+  const tiers = createTagRules({
+    rules: [
+      { match: "(stable|nightly|production|test)", ttlMs: 10 * MINUTE },
+      { match: String.raw`(.*)(\d|\.)+(.*)(\d|\.)+(.*)(\d|\.)+`, ttlMs: 60 * DAY },
+    ],
+    defaultTtlMs: HOUR,
+  });
+
+  test.each([
+    ["stable", 10 * MINUTE],
+    ["stable-alpine", 10 * MINUTE],
+    ["nightly-2026.11.20", 10 * MINUTE],
+    ["unstable", HOUR],
+    ["Stable", HOUR],
+    ["1.2.3", 60 * DAY],
+    ["v1.27.0-alpine3.19", 60 * DAY],
+    ["release-20261120", 60 * DAY],
+    ["1.2", 60 * DAY],
+    ["12", HOUR],
+    ["v1", HOUR],
+    ["latest", HOUR],
+    ["", HOUR],
+    ["9".repeat(128), 60 * DAY],
+    [`${"a".repeat(126)}12`, HOUR],
+  ])("the tiers of older settings give the tag %p its time", (tag, ttlMs) => {
+    expect(tiers(tag)).toBe(ttlMs);
+  });
+
+  test("the first rule that matches counts", () => {
+    const ttlOf = createTagRules({
+      rules: [
+        { match: "v1", ttlMs: 1 },
+        { match: "v", ttlMs: 2 },
+        { match: ".", ttlMs: 0 },
+      ],
+      defaultTtlMs: 9,
+    });
+    expect(["v1.0", "v2", "x", ""].map(ttlOf)).toEqual([1, 2, 0, 9]);
+  });
+
+  test.each(["", "(?:)"])("an empty pattern (%p) switches its rule off", (match) => {
+    const ttlOf = createTagRules({ rules: [{ match, ttlMs: 1 }], defaultTtlMs: 9 });
+    expect(ttlOf("latest")).toBe(9);
+  });
+
+  test("no rules leave the default", () => {
+    expect(createTagRules({ rules: [], defaultTtlMs: 0 })("latest")).toBe(0);
+  });
+
+  test("throws for a pattern that is none, and names it", () => {
+    expect(() => createTagRules({ rules: [{ match: "(", ttlMs: 1 }], defaultTtlMs: 0 })).toThrow('got "("');
+  });
+});
+
+describe("compileTagPattern()", () => {
+  test.each([
+    ["latest", "latest", true],
+    ["latest", "latest-1", true],
+    ["latest", "not-latest", false],
+    ["latest$", "latest-1", false],
+    ["^latest", "latest", true],
+    ["a|b", "b", true],
+    ["a|b", "cb", false],
+    [".*-rc", "v1-rc2", true],
+    [String.raw`\d+`, "7", true],
+    [String.raw`\d+`, "v7", false],
+    ["(?=v)", "v1", true],
+  ])("%p over the tag %p: %p", (pattern, tag, matches) => {
+    expect(compileTagPattern(pattern)?.test(tag)).toBe(matches);
+  });
+
+  test.each(["(", "a)|(b", "[z-a]", "*", "x".repeat(201)])("refuses %p", (pattern) => {
+    expect(compileTagPattern(pattern)).toBeUndefined();
+  });
+});
