@@ -32,7 +32,10 @@ export function createDetour(followed: Followed, { position, last, reader }: Det
     for (;;) {
       if (last !== undefined && download.position > last) return stop();
       const piece = await download.next();
-      if (piece === undefined) return release();
+      if (piece === undefined) {
+        assertReached();
+        return release();
+      }
       const tooMany = last === undefined ? 0 : Math.max(0, download.position - last - 1);
       const wanted = piece.subarray(0, piece.byteLength - tooMany);
       if (hasher === undefined) return wanted;
@@ -51,6 +54,12 @@ export function createDetour(followed: Followed, { position, last, reader }: Det
   function isToEnd(): boolean {
     const totalBytes = followed.totalBytes();
     return last === undefined || (totalBytes !== undefined && last >= totalBytes - 1);
+  }
+
+  /** Nothing tells a clean end from a cut one when no length is known (protocol R236) and only a part is read. */
+  function assertReached(): void {
+    if (last === undefined || download.totalBytes !== undefined || download.position > last) return;
+    throw new UpstreamError("bad-answer", `expected bytes up to ${last}, got ${download.position}`);
   }
 
   function stop(): Uint8Array | undefined {

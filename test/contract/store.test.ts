@@ -4,6 +4,7 @@ import { writeFile } from "node:fs/promises";
 import { createFilesystemStore } from "../../src/cache/filesystem.ts";
 import { type ContentReader, type Store, StoreError } from "../../src/cache/store.ts";
 import { type Digest, parseDigest } from "../../src/registry/digest.ts";
+import { noise } from "../support/fill-source.ts";
 import { createMemoryStore } from "../support/memory-store.ts";
 import { createTempDir } from "../support/temp-dir.ts";
 
@@ -353,16 +354,6 @@ describe.each(MAKERS)("%s", (_name, make) => {
     expect(store.usage().spooledBytes).toBe(0);
   });
 });
-
-function noise(bytes: number, seed: number): Uint8Array {
-  const result = new Uint8Array(bytes);
-  let state = seed * 2654435761 + 1;
-  for (let i = 0; i < bytes; i++) {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    result[i] = state >>> 24;
-  }
-  return result;
-}
 
 function digestOf(bytes: Uint8Array, algorithm: "sha256" | "sha512" = "sha256"): Digest {
   return parsed(`${algorithm}:${new Bun.CryptoHasher(algorithm).update(bytes).digest("hex")}`);
