@@ -39,9 +39,16 @@ export function createTokenHandler(
     if (HOST_PATHS.has(path)) return hostTarget(exchange);
     if (!path.startsWith("/token/")) return undefined;
     const named = path.slice("/token/".length);
-    const registry = map().byKey.get(named) ?? knownRealm(decodeRealm(named));
+    const registry = map().byKey.get(named) ?? registryOfRealm(decodeRealm(named));
     if (registry === undefined) throw new RegistryError("NAME_UNKNOWN", "no registry of this name: see /help");
     return { kind: "registry", registry, isMarked: new URLSearchParams(exchange.query).get("host") === "shared" };
+  }
+
+  /** As the map has it now, if it still has it: the realm may have been learnt under an earlier one. */
+  function registryOfRealm(url: string): Registry | undefined {
+    const learnt = knownRealm(url);
+    const current = learnt === undefined ? undefined : map().byKey.get(learnt.key);
+    return current?.upstreams[0].origin === learnt?.upstreams[0].origin ? current : undefined;
   }
 
   function hostTarget(exchange: Exchange): TokenTarget {

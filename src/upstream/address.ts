@@ -29,6 +29,9 @@ export type AddressRule =
 /** Metadata addresses outside the link-local ranges: AWS over IPv6, Alibaba Cloud, Azure. */
 const METADATA_ADDRESSES = new Set(["fd00:ec2::254", "100.100.100.200", "168.63.129.16"]);
 
+/** The same by name, for outgoing proxies, which resolve names themselves: Google's. */
+const METADATA_NAMES = new Set(["metadata.google.internal", "metadata.goog"]);
+
 /** Global unicast IPv6. Everything outside is reserved or embeds an IPv4 address, so it is never "public". */
 const GLOBAL_IPV6 = ipaddr.IPv6.parseCIDR("2000::/3");
 
@@ -79,6 +82,18 @@ export function mayDial(address: string, rule: AddressRule): boolean {
   if (kind === "metadata" || kind === "nowhere") return false;
   if (rule.kind === "configured" || kind === "public") return true;
   return kind === rule.from || rule.allow.some((range) => isInRange(address, range));
+}
+
+/**
+ * May this host be named to an outgoing proxy, which will resolve it out of our sight? An address is judged as ever; of names,
+ * those that mean the proxy's own machine count as loopback, whatever it would resolve them to (RFC 6761 section 6.3).
+ */
+export function mayName(host: string, rule: AddressRule): boolean {
+  const literal = addressLiteral(host);
+  if (literal !== undefined) return mayDial(literal, rule);
+  const name = host.toLowerCase().replace(/\.$/, "");
+  if (isNumericName(host) || METADATA_NAMES.has(name)) return false;
+  return !/(?:^|\.)localhost$/.test(name) || mayDial("127.0.0.1", rule);
 }
 
 /** The rule for a host that an answer of `from` named; its own host is as trusted as it was. */

@@ -19,7 +19,7 @@ import { basicAuthorization, type TokenRequest, type Tokens } from "./token.ts";
 export interface Authorizer {
   /** The answer after at most one round of authentication. A token server's refusal is a 401 without headers and body. */
   ask(request: AuthorisedRequest): Promise<HttpResponse>;
-  /** The registry whose upstream named this realm lately. */
+  /** The registry whose upstream named this realm lately; of the map then in force. */
   knownRealm(realmUrl: string): Registry | undefined;
 }
 
@@ -49,8 +49,8 @@ export function createAuthorizer({ exchange, tokens, onForeignRealm }: Authorize
   const realms = new LRUCache<string, Registry>({ max: MAX_REALMS });
 
   async function ask(request: AuthorisedRequest): Promise<HttpResponse> {
-    const key = `${request.url.origin} ${request.scopes?.join(" ") ?? request.url.pathname}`;
-    const remembered = demands.get(key);
+    const key = `${request.registry.key} ${request.url.origin} ${request.scopes?.join(" ") ?? request.url.pathname}`;
+    const remembered = stillHolds(demands.get(key), request);
     if (remembered !== undefined) {
       const answer = await askAgain(remembered, request);
       if (answer !== undefined && answer.status !== 401) return answer;
@@ -114,10 +114,13 @@ export function createAuthorizer({ exchange, tokens, onForeignRealm }: Authorize
     return { kind: "send", value: `Bearer ${answer.token}`, age: answer.age, refused };
   }
 
-  /** Reads a challenge; realms that upstreams themselves name become known. */
+  /**
+   * Reads a challenge; realms that upstreams themselves name become known, where they may receive credentials: otherwise any
+   * registry of the map could name another's realm and be sent the logins of that one.
+   */
   function learn(response: HttpResponse, request: AuthorisedRequest): Demand | undefined {
     const demand = demandOf(response, request);
-    if (demand?.kind === "bearer" && request.pingUrl !== undefined)
+    if (demand?.kind === "bearer" && demand.mayReceiveCredentials && request.pingUrl !== undefined)
       realms.set(realmKey(demand.token.realm), request.registry);
     return demand;
   }
@@ -126,10 +129,14 @@ export function createAuthorizer({ exchange, tokens, onForeignRealm }: Authorize
   async function pingDemand(request: AuthorisedRequest): Promise<Demand | undefined> {
     const { pingUrl } = request;
     if (pingUrl === undefined) return undefined;
-    const known = pings.get(pingUrl.href) ?? {
-      demand: await ping({ ...request, url: pingUrl, method: "GET", headers: [] }),
-    };
-    pings.set(pingUrl.href, known, { noUpdateTTL: true });
+    const kept = pings.get(pingUrl.href);
+    const isKept = kept !== undefined && (kept.demand === undefined || stillHolds(kept.demand, request) !== undefined);
+    const known = isKept
+      ? kept
+      : {
+          demand: await ping({ ...request, url: pingUrl, method: "GET", headers: [] }),
+        };
+    pings.set(pingUrl.href, known, { noUpdateTTL: isKept });
     const { demand } = known;
     // It was learnt for whichever repository came first: the scope is this one's.
     return demand?.kind === "bearer" ? { ...demand, token: { ...demand.token, scopes: request.scopes ?? [] } } : demand;
@@ -151,6 +158,14 @@ export function createAuthorizer({ exchange, tokens, onForeignRealm }: Authorize
 }
 
 const NOTHING: Proof = { kind: "nothing" };
+
+/**
+ * A demand holds the judgement whether its realm may see credentials, and the settings under which it is asked: both are those of
+ * one registry as the map has it, and end with it when the map is loaded again.
+ */
+function stillHolds(demand: Demand | undefined, { registry }: AuthorisedRequest): Demand | undefined {
+  return demand?.kind === "bearer" && demand.token.registry !== registry ? undefined : demand;
+}
 
 /**
  * Could the answer be another one with proof? 401 says so. Some registries let everybody in and call private repositories

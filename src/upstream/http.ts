@@ -5,7 +5,7 @@
  */
 import { type HeaderLine, UpstreamError } from "../errors.ts";
 import type { Registry } from "../registry/registry.ts";
-import { type AddressKind, type AddressRule, addressKind, addressLiteral, isNumericName, mayDial } from "./address.ts";
+import { type AddressKind, type AddressRule, addressKind, addressLiteral, mayName } from "./address.ts";
 import { watchBody } from "./body.ts";
 import type { Dial } from "./dial.ts";
 import { decodeBody, parseEncodings } from "./encoding.ts";
@@ -144,11 +144,10 @@ async function directWay({ url, rule, ...limits }: HttpRequest, dial: Dial): Pro
   return { url: pinned, addressKind: kind, forget: () => dial.forget(target) };
 }
 
-/** The proxy resolves the name, so only an address can be judged here. */
+/** The proxy resolves the name, so only what the name itself says can be judged here. */
 function proxiedWay({ url, rule }: HttpRequest): Way {
+  if (!mayName(url.hostname, rule)) throw new UpstreamError("refused-address", `${url.host} may not be dialled`);
   const literal = addressLiteral(url.hostname);
-  const isRefused = literal === undefined ? isNumericName(url.hostname) : !mayDial(literal, rule);
-  if (isRefused) throw new UpstreamError("refused-address", `${url.host} may not be dialled`);
   return {
     url: url.href,
     addressKind: literal === undefined ? "public" : addressKind(literal),

@@ -117,3 +117,30 @@ test("createLoginService() goes on with a check when the client that began it le
   expect(await stayed).toBe(200);
   expect(registry.tokenRequests.length).toBe(1);
 });
+
+test("[C34, T26] createAuthorizer() lets no registry claim the realm of another", async () => {
+  const honest = await fake({ auth: "bearer", users: { alice: { password: "secret" } } });
+  const hostile = await fake({ auth: "bearer", hostname: "127.0.0.2" });
+  const { url } = await start({
+    map: { default: "honest", honest: honest.url, hostile: { upstreams: [hostile.url], hosts: ["hostile.test"] } },
+  });
+  const realm = `${honest.tokenUrl}/token`;
+  await statusOf(`${url}/v2/org/app/manifests/latest`);
+  hostile.faults.auth.realm = realm;
+  await statusOf(`${url}/v2/hostile.test/org/app/manifests/latest`);
+  hostile.faults.auth.challenges = ['Basic realm="hostile"'];
+  expect(await statusOf(`${url}/token/${realm}`, { authorization: basicHeader("alice:secret") })).toBe(200);
+  expect(hostile.requests.filter(({ headers }) => headers.get("authorization")?.startsWith("Basic"))).toEqual([]);
+});
+
+test("Clients.identify() does not pass on a login that was made before the registry's mode became proxy", async () => {
+  const registry = await fake({ auth: "basic", users: { alice: { password: "secret" } } });
+  registry.add("org/app", makeImage({ seed: "app" }));
+  const { layover, reload } = await startWithMap({ default: "lab", lab: { upstreams: [registry.url] } });
+  const answer = await fetch(`${layover.url}/token/lab`, { headers: { authorization: basicHeader("alice:secret") } });
+  const { token } = (await answer.json()) as { token: string };
+  const authorization = `Bearer ${token}`;
+  expect(await statusOf(`${layover.url}/v2/org/app/manifests/latest`, { authorization })).toBe(200);
+  await reload({ default: "lab", lab: { upstreams: [registry.url], login: "proxy" } });
+  expect(await statusOf(`${layover.url}/v2/org/app/manifests/latest`, { authorization })).toBe(401);
+});

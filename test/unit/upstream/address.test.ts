@@ -7,6 +7,7 @@ import {
   isInRange,
   isNumericName,
   mayDial,
+  mayName,
   ruleTowards,
 } from "../../../src/upstream/address.ts";
 
@@ -116,6 +117,33 @@ const RULES: [string, AddressRule, string, boolean][] = [
 describe("mayDial()", () => {
   test.each(RULES)("[R108, T18] decides on %s", (_, rule, address, expected) => {
     expect(mayDial(address, rule)).toBe(expected);
+  });
+});
+
+const NAMES: [host: string, expected: boolean][] = [
+  ["auth.test", true],
+  ["notlocalhost", true],
+  ["localhost.test", true],
+  ["localhost", false],
+  ["LocalHost.", false],
+  ["a.localhost", false],
+  ["metadata.google.internal", false],
+  ["metadata.google.internal.", false],
+  ["2130706433", false],
+  ["127.0.0.1", false],
+  ["[::1]", false],
+  ["8.8.8.8", true],
+];
+
+describe("mayName()", () => {
+  test.each(NAMES)("[R108, T18] judges what an outgoing proxy is told to resolve: %s", (host, expected) => {
+    expect(mayName(host, { kind: "derived", from: "public", allow: [] })).toBe(expected);
+  });
+
+  test("[R108] lets a configured upstream be the proxy's own machine, but never the metadata service", () => {
+    expect(mayName("localhost", { kind: "configured" })).toBe(true);
+    expect(mayName("localhost", { kind: "derived", from: "public", allow: ["127.0.0.0/8"] })).toBe(true);
+    expect(mayName("metadata.google.internal", { kind: "configured" })).toBe(false);
   });
 });
 

@@ -1,8 +1,11 @@
 import { describe, expect, test } from "bun:test";
+import type { FakeRegistry } from "../../support/fake-registry.ts";
 import { makeImage } from "../../support/images.ts";
+import { createWireServer, encodeHead } from "../../support/wire-server.ts";
 import {
   ask,
   bytesOf,
+  closeAfter,
   credentialAt,
   failureOf,
   fakeRegistry,
@@ -21,6 +24,23 @@ async function bearerRegistry() {
   const registry = await fakeRegistry({ auth: "bearer", users, privateRepositories: ["private/**", "bob/**"] });
   for (const name of ["library/busybox", "private/app", "bob/app"]) registry.add(name, image);
   return registry;
+}
+
+/** Names a token server on another host as the registry's; the registry takes its tokens. */
+async function foreignTokenServer(registry: FakeRegistry): Promise<{ host: string; seen: (string | undefined)[] }> {
+  const seen: (string | undefined)[] = [];
+  const server = await createWireServer({ hostname: "127.0.0.2" }, async ({ headers }, answer) => {
+    const authorization = headers.get("authorization") ?? undefined;
+    seen.push(authorization);
+    const user = authorization === undefined ? undefined : "ann";
+    const granted = new Map(user === undefined ? [] : [["private/app", ["pull"]]]);
+    const body = JSON.stringify({ token: registry.access.issueToken({ user, granted }) });
+    await answer.write(`${encodeHead(200, [["Content-Length", String(body.length)]])}${body}`);
+    answer.finish("keep");
+  });
+  closeAfter(() => server.close());
+  registry.faults.auth.realm = `${server.url}/token`;
+  return { host: server.host, seen };
 }
 
 /** Status of a request whose body is read. */
@@ -370,6 +390,18 @@ describe("a challenge", () => {
     expect(client.knownRealm(`${registry.tokenUrl}/token?x=1`)).toBe(at);
     expect(client.knownRealm(`${registry.tokenUrl}/other`)).toBeUndefined();
     expect(client.knownRealm("no url")).toBeUndefined();
+  });
+
+  test("[T26, T27] judges realms anew when the map was loaded again: trust may have been withdrawn", async () => {
+    const registry = await bearerRegistry();
+    const tokenServer = await foreignTokenServer(registry);
+    let now = 0;
+    const client = testClient({}, { now: () => now });
+    const changes = { repository: "private/app", identity: userAt(registry.url, "ann", "pä:ss") };
+    expect(await statusOf(client, registryAt(registry.url, { trustedRealms: [tokenServer.host] }), changes)).toBe(200);
+    now += 3_600_000; // the token has to be fetched again
+    expect(await statusOf(client, registryAt(registry.url), changes)).toBe(401);
+    expect(tokenServer.seen.map((authorization) => authorization?.split(" ")[0])).toEqual(["Basic", undefined]);
   });
 });
 

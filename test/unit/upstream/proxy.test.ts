@@ -261,15 +261,20 @@ describe("an outgoing proxy", () => {
     expect(registry.count()).toBe(0);
   });
 
-  test("[T18] does not carry redirects to addresses that may not be dialled", async () => {
-    const upstream = await wireHost(
-      answering("HTTP/1.1 307 Moved\r\nLocation: http://169.254.169.254/\r\nContent-Length: 0\r\n\r\n"),
-    );
-    const proxy = await httpProxy(upstream.port);
-    const client = testClient({ proxies: { general: `http://127.0.0.1:${proxy.port}` } });
-    expect(await failureOf(client.send(ask(registryAt("http://reg.test"))))).toMatchObject({ kind: "refused-address" });
-    expect(proxy.heads).toHaveLength(1);
-  });
+  test.each(["http://169.254.169.254/", "http://localhost:2375/", "http://metadata.google.internal/"])(
+    "[T18] does not carry a redirect to %s",
+    async (location) => {
+      const upstream = await wireHost(
+        answering(`HTTP/1.1 307 Moved\r\nLocation: ${location}\r\nContent-Length: 0\r\n\r\n`),
+      );
+      const proxy = await httpProxy(upstream.port);
+      const client = testClient({ proxies: { general: `http://127.0.0.1:${proxy.port}` } });
+      expect(await failureOf(client.send(ask(registryAt("http://reg.test"))))).toMatchObject({
+        kind: "refused-address",
+      });
+      expect(proxy.heads).toHaveLength(1);
+    },
+  );
 });
 
 test("openSocksBridge() lets nobody borrow it", async () => {
