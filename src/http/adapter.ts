@@ -194,7 +194,8 @@ export function createHttpServer(options: HttpServerOptions, dependencies: HttpS
       const written = await writeReply(response, reply, writing);
       return { status: reply.status, complete: written.broken === undefined, ...written };
     } catch (cause) {
-      // Only lines that cannot be sent get here, before anything was written.
+      // Only lines that cannot be sent get here, before anything was written. That the body cannot be stopped changes nothing.
+      if (reply.body instanceof ReadableStream) void reply.body.cancel().catch(() => undefined);
       const written = await writeReply(response, internalError(), writing);
       return { status: 500, complete: written.broken === undefined, cause, ...written };
     }

@@ -206,6 +206,18 @@ describe.each(WAYS)("over a %s connection", (way) => {
     client.end();
     await server.ended(2);
   });
+
+  test("accept() stops the body of a reply whose lines cannot be sent", async () => {
+    const stopped = Promise.withResolvers<string>();
+    const body = new ReadableStream<Uint8Array>({ cancel: () => stopped.resolve("stopped") });
+    const answer = () => ({ status: 200, headers: [["Content-Length", "9999999999999999"]] as const, body });
+    await using server = await startHttpServer({ way, answer });
+    const client = await server.connect();
+    client.send(head("GET /v2/"));
+    expect((await client.readAnswer()).status).toBe(500);
+    expect(await stopped.promise).toBe("stopped");
+    client.end();
+  });
 });
 
 describe("plain HTTP on a port that speaks https", () => {
