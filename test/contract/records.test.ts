@@ -335,6 +335,15 @@ describe.each([
       expect(records.isLinked(HUB, OTHER)).toBe(false);
     });
 
+    test("learning more about known content is no use of it", () => {
+      const records = open();
+      layer(records, LAYER);
+      layer(records, OTHER);
+      records.adopt({ digest: LAYER, bytes: 1001 }, clockMs + 50);
+      records.setReferences(LAYER, [digestOf(50)]);
+      expect(records.evictionCandidates(10)).toMatchObject([{ digest: LAYER, bytes: 1001 }, { digest: OTHER }]);
+    });
+
     test("forget() takes links, tags and references, and leaves the pin for when the content comes back", () => {
       const records = open();
       manifest(records, MANIFEST);
@@ -364,6 +373,7 @@ describe.each([
       }
       layer(records, LAYER);
       layer(records, OTHER);
+      layer(records, digestOf(14));
       manifest(records, digestOf(13));
       records.setReferences(digestOf(10), [LAYER, OTHER, digestOf(13)]);
       records.setTag(HUB, "a", "single", { digest: digestOf(11), mediaType: TYPE, bytes: 10, checkedMs: 1 });

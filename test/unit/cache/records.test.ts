@@ -199,6 +199,25 @@ test("writes wait while another process holds the file, and what they are about 
   records.close();
 });
 
+test("facts that wait are written in their order, the newest are let go when there are too many", async () => {
+  await using dir = await createTempDir();
+  const file = dir.file("records.db");
+  const records = open(file);
+  const held = lock(file);
+  for (let number = 100; number < 10_200; number += 1) records.link(PLACE, digestOf(number), FACTS);
+  held.release();
+  records.flush();
+  // Not all are written yet, and nothing overtakes them.
+  expect(() => records.pin(DIGEST)).toThrow("another process holds the file");
+  records.unlink(PLACE, digestOf(10_000));
+  expect(records.isLinked(PLACE, digestOf(100))).toBe(true);
+  for (let turn = 0; turn < 25; turn += 1) records.flush();
+  records.pin(DIGEST);
+  expect(records.isLinked(PLACE, digestOf(10_000))).toBe(false);
+  expect(records.totals().links).toBe(9999);
+  records.close();
+});
+
 test("a withdrawal outlives more writes than may wait", async () => {
   await using dir = await createTempDir();
   const file = dir.file("records.db");
