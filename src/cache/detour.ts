@@ -56,10 +56,11 @@ export function createDetour(followed: Followed, { position, last, reader }: Det
     return last === undefined || (totalBytes !== undefined && last >= totalBytes - 1);
   }
 
-  /** Nothing tells a clean end from a cut one when no length is known (protocol R236) and only a part is read. */
+  /** Without hash and length nothing tells a clean end from a cut one (protocol R236): then it is taken for cut. */
   function assertReached(): void {
-    if (last === undefined || download.totalBytes !== undefined || download.position > last) return;
-    throw new UpstreamError("bad-answer", `expected bytes up to ${last}, got ${download.position}`);
+    const isReached = last !== undefined && download.position > last;
+    if (isReached || hasher !== undefined || download.totalBytes !== undefined) return;
+    throw new UpstreamError("bad-answer", `the body ended after ${download.position} bytes, which may be all or not`);
   }
 
   function stop(): Uint8Array | undefined {

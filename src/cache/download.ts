@@ -64,6 +64,7 @@ export function createDownload(options: DownloadOptions, { sleep, random }: Down
   let totalBytes = options.totalBytes;
   let position = options.offset;
   let body: Body | undefined;
+  let isEnded = false;
   let tries = 0;
   let triedAt = position;
 
@@ -92,7 +93,7 @@ export function createDownload(options: DownloadOptions, { sleep, random }: Down
     for (;;) {
       end.signal.throwIfAborted();
       try {
-        if (position === totalBytes) return finish();
+        if (isEnded || position === totalBytes) return finish();
         if (body === undefined) await connect();
         const piece = await body?.read();
         if (piece === undefined && totalBytes === undefined) return finish();
@@ -105,6 +106,7 @@ export function createDownload(options: DownloadOptions, { sleep, random }: Down
   }
 
   function finish(): undefined {
+    isEnded = true;
     body?.finish();
     body = undefined;
     return undefined;

@@ -15,6 +15,7 @@ import { setAside } from "./damaged.ts";
 import { storeErrorOf, unlessMissing } from "./disk.ts";
 import { hashPart } from "./hash-file.ts";
 import { committedBytes, hasherFor, isDigestOfNothing, layoutIn, prepareLayout, reportStrangers } from "./layout.ts";
+import { createOpenFiles, type OpenFiles } from "./open-files.ts";
 import { openSpoolFile } from "./spool-file.ts";
 import { createSpoolFolder, type SpoolFolder, type Suspended } from "./spool-folder.ts";
 import { type ContentReader, type Spool, type Store, StoreError } from "./store.ts";
@@ -48,6 +49,7 @@ export async function createFilesystemStore(
 ): Promise<Store> {
   const { log, makeRoom = async () => false, now = Date.now } = dependencies;
   const layout = layoutIn(options.directory);
+  const files = createOpenFiles();
   await prepare();
   const count = startCount(layout, { log });
   const budget = createBudget(options, {
@@ -112,6 +114,7 @@ export async function createFilesystemStore(
     return openSpoolFile(
       { digest, path, target: layout.pathOf(digest), bytes, reservation },
       {
+        files,
         keep: folder.keep,
         committed(of, size, replacedBytes) {
           if (replacedBytes !== undefined && replacedBytes > 0) count.subtract(of, replacedBytes);
@@ -137,7 +140,7 @@ export async function createFilesystemStore(
   async function verify(digest: Digest, signal: AbortSignal): Promise<"good" | "damaged" | undefined> {
     const opened = await openCommitted(digest);
     if (opened === undefined) return undefined;
-    const content = readerOf(opened);
+    const content = readerOf(opened, files);
     const { bytes } = content;
     const hasher = hasherFor(digest);
     try {
@@ -160,11 +163,11 @@ export async function createFilesystemStore(
     const path = layout.pathOf(digest);
     // Not following links, not waiting for the writer of a pipe: whatever lies there, opening it is harmless.
     const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
-    const handle = await unlessMissing(open(path, flags).catch(unlessLink));
+    const handle = await unlessMissing(files.open(path, flags).catch(unlessLink));
     if (handle === undefined) return undefined;
     const stats = await handle.stat();
     if (stats.isFile() && (stats.size > 0 || isDigestOfNothing(digest))) return { handle, bytes: stats.size };
-    await handle.close();
+    await files.close(handle);
     return undefined;
   }
 
@@ -176,7 +179,7 @@ export async function createFilesystemStore(
     },
     async open(digest) {
       const opened = await openCommitted(digest);
-      return opened === undefined ? undefined : readerOf(opened);
+      return opened === undefined ? undefined : readerOf(opened, files);
     },
     spool,
     remove,
@@ -191,6 +194,7 @@ export async function createFilesystemStore(
     async close() {
       await count.close();
       await folder.close();
+      await files.closeAll();
     },
   };
 }
@@ -223,8 +227,7 @@ function unlessLink(cause: unknown): undefined {
   return undefined;
 }
 
-function readerOf({ handle, bytes }: { handle: FileHandle; bytes: number }): ContentReader {
-  let isOpen = true;
+function readerOf({ handle, bytes }: { handle: FileHandle; bytes: number }, files: OpenFiles): ContentReader {
   return {
     bytes,
     async read(into, position) {
@@ -232,10 +235,6 @@ function readerOf({ handle, bytes }: { handle: FileHandle; bytes: number }): Con
       const part = into.subarray(0, bytes - position);
       return (await handle.read(part, 0, part.byteLength, position)).bytesRead;
     },
-    async close() {
-      if (!isOpen) return;
-      isOpen = false;
-      await handle.close();
-    },
+    close: () => files.close(handle),
   };
 }

@@ -30,3 +30,27 @@ export interface Followed {
   /** A hasher fed with the first bytes of the content, undefined when they cannot be read. */
   hashOfFirst(bytes: number, reader: ContentReader | undefined): Promise<Bun.CryptoHasher | undefined>;
 }
+
+/**
+ * The end of the content that nobody gets before its digest is right (protocol R237): one TLS record, so that what a client
+ * is left with is visibly short. Small contents are held back whole.
+ */
+const HELD_BYTES = 16 * 1024;
+
+/** Up to where followers may read of what is written, exclusive. */
+export function readableBytes(state: FillState, writtenBytes: number, totalBytes: number | undefined): number {
+  switch (state.kind) {
+    case "opening":
+    case "failed":
+      return 0;
+    case "verified":
+      return writtenBytes;
+    case "detour":
+      // The end is never here, but when the disk failed at the last step.
+      if (writtenBytes !== totalBytes) return writtenBytes;
+      break;
+    case "running":
+      break;
+  }
+  return Math.max(0, Math.min(writtenBytes, (totalBytes ?? writtenBytes) - HELD_BYTES));
+}

@@ -70,7 +70,9 @@ async function writeMark(path: string, text: string): Promise<void> {
 /** One line about what is in the directory and not ours, so that nobody wonders about the disk space. */
 export async function reportStrangers(layout: Layout, neighbours: ReadonlySet<string>, log: Pick<Log, "warn">) {
   const names = (await unlessMissing(readdir(layout.directory))) ?? [];
-  const strangers = names.filter((name) => !OWN_NAMES.has(name) && !neighbours.has(name) && name !== "lost+found");
+  const strangers = names
+    .filter((name) => !OWN_NAMES.has(name) && !neighbours.has(name) && name !== "lost+found")
+    .toSorted();
   if (strangers.length === 0) return;
   log.warn(
     { directory: layout.directory, count: strangers.length, examples: strangers.slice(0, 5) },

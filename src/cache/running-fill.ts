@@ -10,7 +10,7 @@ import type { Log } from "../log.ts";
 import type { Digest } from "../registry/digest.ts";
 import { createDownload, type Download, type DownloadDependencies, type FillSource } from "./download.ts";
 import { createFollower } from "./follow.ts";
-import type { FillState, Followed, FollowRange } from "./followed.ts";
+import { type FillState, type Followed, type FollowRange, readableBytes } from "./followed.ts";
 import { createPrefixHash } from "./prefix-hash.ts";
 import { createSpare, type Spare } from "./spare.ts";
 import { createSpoolWriter } from "./spool-writer.ts";
@@ -55,12 +55,6 @@ export interface RunningFillDependencies extends DownloadDependencies {
   readonly store: Store;
   readonly log: Pick<Log, "info" | "warn">;
 }
-
-/**
- * The end of the content that nobody gets before its digest is right (protocol R237): one TLS record, so that what a client
- * is left with is visibly short. Small contents are held back whole.
- */
-const HELD_BYTES = 16 * 1024;
 
 /** @param onSettled called once no further reader may join, before `done` settles */
 export function startFill(
@@ -234,17 +228,6 @@ export function startFill(
     waiters.wake();
   }
 
-  /** Up to where followers may read, exclusive. */
-  function limit(): number {
-    const position = spool?.length ?? 0;
-    const totalBytes = download?.totalBytes;
-    if (state.kind === "opening") return 0;
-    if (state.kind === "verified") return position;
-    // On the detour the end is never here, but when the disk failed at the last step.
-    if (state.kind === "detour" && position !== totalBytes) return position;
-    return Math.max(0, Math.min(position, (totalBytes ?? position) - HELD_BYTES));
-  }
-
   async function openReader(): Promise<ContentReader | undefined> {
     try {
       if (spool !== undefined) return await spool.open();
@@ -257,7 +240,7 @@ export function startFill(
   const followed: Followed = {
     digest,
     state: () => state,
-    limit,
+    limit: () => readableBytes(state, spool?.length ?? 0, download?.totalBytes),
     totalBytes: () => (state.kind === "verified" ? (download?.totalBytes ?? spool?.length) : download?.totalBytes),
     onChange: waiters.add,
     openReader,

@@ -5,13 +5,14 @@
  * The handle stays open until the spool ended and the last reader left; a reader thus outlives commit, discard, and the
  * eviction of what was committed (protocol R240).
  */
-import { mkdir, open, rename, unlink } from "node:fs/promises";
+import { mkdir, rename, unlink } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { Digest } from "../registry/digest.ts";
 import type { Reservation } from "./budget.ts";
 import { fileBytes, storeErrorOf, syncDirectory, unlessMissing, writeAll } from "./disk.ts";
 import { hashPart } from "./hash-file.ts";
 import { hasherFor } from "./layout.ts";
+import type { OpenFiles } from "./open-files.ts";
 import { type ContentReader, type Spool, StoreError, type StoredContent } from "./store.ts";
 
 export interface SpoolFile {
@@ -25,6 +26,7 @@ export interface SpoolFile {
 }
 
 export interface SpoolFileDependencies {
+  readonly files: OpenFiles;
   /** Told of what was committed, and how many bytes of the same digest it replaced. */
   readonly committed: (digest: Digest, bytes: number, replacedBytes: number | undefined) => void;
   /** Takes a spool that is given up for later. */
@@ -39,7 +41,8 @@ type State = "open" | "failed" | "ended";
 /** @throws the file system's error */
 export async function openSpoolFile(file: SpoolFile, dependencies: SpoolFileDependencies): Promise<Spool> {
   const { digest, path, target, reservation } = file;
-  const handle = await open(path, file.bytes === 0 ? "wx+" : "r+");
+  const { files } = dependencies;
+  const handle = await files.open(path, file.bytes === 0 ? "wx+" : "r+");
   const hasher = hasherFor(digest);
   let length = file.bytes;
   let totalBytes: number | undefined;
@@ -165,7 +168,7 @@ export async function openSpoolFile(file: SpoolFile, dependencies: SpoolFileDepe
     // A running hash reads through this handle. How it ends is told to those who need it.
     stop.abort();
     await rehashed.catch(() => undefined);
-    if (readers === 0) await handle.close();
+    if (readers === 0) await files.close(handle);
   }
 
   function assertOpen(what: string): void {
@@ -187,7 +190,7 @@ export async function openSpoolFile(file: SpoolFile, dependencies: SpoolFileDepe
         if (!isOpen) return;
         isOpen = false;
         readers -= 1;
-        if (readers === 0 && state === "ended") await handle.close();
+        if (readers === 0 && state === "ended") await files.close(handle);
       },
     };
   }

@@ -84,6 +84,7 @@ export interface Store {
   /** Hashes the content again; damaged content is moved aside. Undefined when it is not there. */
   verify(digest: Digest, signal: AbortSignal): Promise<"good" | "damaged" | undefined>;
   usage(): Usage;
+  /** Ends everything, readers that are still open included. */
   close(): Promise<void>;
 }
 

@@ -1,0 +1,115 @@
+/** Real disks that are full or read-only: a tmpfs of two megabytes, where this process may mount one. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { readdir } from "node:fs/promises";
+import { createFills } from "../../../src/cache/fill.ts";
+import { createFilesystemStore } from "../../../src/cache/filesystem.ts";
+import { type Store, StoreError } from "../../../src/cache/store.ts";
+import { createFakeSource, digestOfBytes, drain, noise } from "../../support/fill-source.ts";
+import { createTempDir, type TempDir } from "../../support/temp-dir.ts";
+
+const silent = { info: () => undefined, warn: () => undefined };
+
+function run(...argv: string[]): boolean {
+  try {
+    return Bun.spawnSync(argv, { stdout: "ignore", stderr: "ignore" }).success;
+  } catch {
+    // No such program here.
+    return false;
+  }
+}
+
+function mayMount(): boolean {
+  if (process.platform !== "linux" || process.getuid?.() !== 0) return false;
+  const path = `/tmp/layover-mount-${crypto.randomUUID()}`;
+  if (!run("mkdir", path)) return false;
+  const isMounted = run("mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", path);
+  if (isMounted) run("umount", path);
+  run("rmdir", path);
+  return isMounted;
+}
+
+describe.skipIf(!mayMount())("on a small disk", () => {
+  let dir: TempDir;
+  beforeAll(async () => {
+    dir = await createTempDir();
+    run("mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", dir.path);
+  });
+  afterAll(async () => {
+    run("umount", dir.path);
+    await dir.remove();
+  });
+
+  async function open(minFreeBytes = 0): Promise<Store> {
+    return createFilesystemStore({ directory: dir.path, maxBytes: 1e9, minFreeBytes }, { log: silent });
+  }
+
+  async function pull(store: Store, size: number, isTotalTold: boolean) {
+    const bytes = noise(size, size);
+    const fills = createFills({ maxFills: 1, idleTimeoutMs: 5000 }, { store, log: silent });
+    const source = createFakeSource({ bytes, isTotalTold, pieceBytes: () => 50_000 });
+    const fill = fills.join(digestOfBytes(bytes), source.open);
+    if (fill === undefined) throw new Error("refused");
+    const got = await drain(fill.follow({ first: 0, last: undefined }));
+    expect(got.error).toBeUndefined();
+    expect(got.bytes.equals(bytes)).toBe(true);
+    const result = await fill.done;
+    await fills.close();
+    return { result, source };
+  }
+
+  test("[T19] a content that cannot fit is not begun, and is pulled by one request", async () => {
+    const store = await open();
+    const { result, source } = await pull(store, 4_000_000, true);
+    expect(result).toMatchObject({ kind: "failed", error: { kind: "full" } });
+    expect(source.offsets).toEqual([0]);
+    await store.close();
+  });
+
+  test("[R263, T19] a disk that fills up in mid-fill fails no pull and is left clean", async () => {
+    const store = await open();
+    const { result, source } = await pull(store, 4_000_001, false);
+    expect(result).toMatchObject({ kind: "failed", error: { kind: "full" } });
+    // One reader of the fill goes on with its body: nothing is fetched twice.
+    expect(source.offsets).toEqual([0]);
+    expect(store.usage()).toMatchObject({ bytes: 0, spooledBytes: 0 });
+    expect((await readdir(dir.file("spool"), { recursive: true })).filter((name) => name.includes("sha"))).toEqual([]);
+    expect((await pull(store, 500_000, true)).result.kind).toBe("committed");
+    await store.remove(digestOfBytes(noise(500_000, 500_000)));
+    await store.close();
+  });
+
+  test("append() says full when the disk does", async () => {
+    const store = await open();
+    const bytes = noise(3_000_000, 1);
+    const spool = await store.spool(digestOfBytes(bytes), undefined);
+    const failing = (async () => {
+      for (let at = 0; at < bytes.byteLength; at += 100_000) await spool.append(bytes.subarray(at, at + 100_000));
+    })();
+    await expect(failing).rejects.toMatchObject({ name: "StoreError", kind: "full" });
+    await spool.discard();
+    await store.close();
+  });
+
+  test("free space that must stay free stays free", async () => {
+    const store = await open(1_000_000);
+    await expect(store.spool(digestOfBytes(noise(10, 1)), 1_500_000)).rejects.toBeInstanceOf(StoreError);
+    await (await store.spool(digestOfBytes(noise(10, 1)), 500_000)).discard();
+    await store.close();
+  });
+
+  test("[T19] a read-only disk serves what it holds, refuses what is new, and fails no pull", async () => {
+    const writable = await open();
+    await pull(writable, 300_000, true);
+    await writable.close();
+    expect(run("mount", "-o", "remount,ro", dir.path)).toBe(true);
+    const store = await open();
+    const held = digestOfBytes(noise(300_000, 300_000));
+    expect(await store.find(held)).toMatchObject({ bytes: 300_000 });
+    const { result, source } = await pull(store, 300_001, true);
+    expect(result).toMatchObject({ kind: "failed", error: { kind: "broken" } });
+    expect(source.offsets).toEqual([0]);
+    await expect(store.remove(held)).rejects.toMatchObject({ kind: "broken" });
+    await store.close();
+    run("mount", "-o", "remount,rw", dir.path);
+  });
+});
