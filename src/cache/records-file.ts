@@ -19,6 +19,11 @@ const CACHE_KIB = 16 * 1024;
 /** SQLite's files beside the database. A log left behind would be played into the fresh file. */
 const SUFFIXES = ["", "-wal", "-shm"];
 
+/** Every name that the records may have beside them, for a file of this name: `"records.sqlite"`. */
+export function recordsFileNames(name: string): readonly string[] {
+  return SUFFIXES.flatMap((suffix) => [`${name}${suffix}`, `${name}.damaged${suffix}`]);
+}
+
 /** Opens the file, or what can stand in for it; never fails. One log line when it is not the file as it was left. */
 export function openDatabase(file: string, log: Log): Database {
   try {

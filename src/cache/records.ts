@@ -22,6 +22,7 @@ import type {
 import type { Tables } from "./records-tables.ts";
 import type { StoredContent } from "./store.ts";
 
+export { recordsFileNames } from "./records-file.ts";
 export type {
   EvictionCandidate,
   ImagePage,

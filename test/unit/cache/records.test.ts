@@ -3,7 +3,7 @@ import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
 import { existsSync, mkdirSync, readdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
-import { openRecords, type Records } from "../../../src/cache/records.ts";
+import { openRecords, type Records, recordsFileNames } from "../../../src/cache/records.ts";
 import { createLog, type Log } from "../../../src/log.ts";
 import { silent } from "../../support/http-server.ts";
 import { digestOf } from "../../support/records-model.ts";
@@ -102,6 +102,8 @@ test.each([
   expect(records.isLinked(PLACE, DIGEST)).toBe(true);
   expect(existsSync(`${file}.damaged`)).toBe(true);
   expect(lines.filter((line) => line.includes("moved aside"))).toHaveLength(1);
+  const names = recordsFileNames("records.db");
+  expect(readdirSync(dir.path).filter((name) => !names.includes(name))).toEqual([]);
   records.close();
   expect(open(file).isLinked(PLACE, DIGEST)).toBe(true);
 });
