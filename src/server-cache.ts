@@ -8,6 +8,7 @@ import { createEviction } from "./cache/evict.ts";
 import { createFilesystemStore } from "./cache/filesystem.ts";
 import { createFills } from "./cache/fill.ts";
 import { openRecords } from "./cache/records.ts";
+import { createSparingLog } from "./cache/sparing-log.ts";
 import { createTagRules } from "./cache/tag-rules.ts";
 import type { CacheSettings } from "./config/settings.ts";
 import type { Log } from "./log.ts";
@@ -51,7 +52,11 @@ export async function openCache(options: CacheOptions, log: Log): Promise<Opened
       { store, records, log, now: Date.now, freeBytes },
     );
     rooms.make = (bytes) => eviction.makeRoom(bytes);
-    const fills = createFills({ maxFills: MAX_FILLS, idleTimeoutMs: options.idleTimeoutMs }, { store, log });
+    const sparingLog = createSparingLog(log, () => performance.now());
+    const fills = createFills(
+      { maxFills: MAX_FILLS, idleTimeoutMs: options.idleTimeoutMs },
+      { store, log: sparingLog },
+    );
     const ending = new AbortController();
     const sweeping = setInterval(() => void eviction.sweep(ending.signal), SWEEP_MS);
     const cache: Cache = {
@@ -62,7 +67,7 @@ export async function openCache(options: CacheOptions, log: Log): Promise<Opened
       tagTtlMs: tagTtl(options.tagTtlMs),
       staleIfErrorMs: options.staleIfErrorMs,
       now: Date.now,
-      log,
+      log: sparingLog,
     };
     return {
       cache,

@@ -5,8 +5,8 @@
 import type { HeaderLine } from "../errors.ts";
 import type { Fills } from "../cache/fill.ts";
 import type { Place, Records } from "../cache/records.ts";
+import type { SparingLog } from "../cache/sparing-log.ts";
 import { type Store, StoreError } from "../cache/store.ts";
-import type { Log } from "../log.ts";
 import type { Digest } from "../registry/digest.ts";
 import type { Registry } from "../registry/registry.ts";
 import type { Route } from "../registry/route.ts";
@@ -25,7 +25,7 @@ export interface Cache {
   readonly staleIfErrorMs: number;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  readonly log: Log;
+  readonly log: SparingLog;
 }
 
 /** What the cache did for an answer. */
@@ -80,8 +80,13 @@ export async function keep({ store, log }: Cache, digest: Digest, bytes: Uint8Ar
   try {
     if ((await store.find(digest)) !== undefined) return true;
     const spool = await store.spool(digest, bytes.byteLength);
-    if (spool.length === 0) await spool.append(bytes);
-    await spool.commit();
+    try {
+      if (spool.length < bytes.byteLength) await spool.append(bytes.subarray(spool.length));
+      await spool.commit();
+    } catch (error) {
+      await spool.discard();
+      throw error;
+    }
     return true;
   } catch (error) {
     if (!(error instanceof StoreError)) throw error;

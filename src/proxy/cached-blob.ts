@@ -29,18 +29,34 @@ const READ_BYTES = 512 * 1024;
 
 export function createCachedBlobs(cache: Cache, access: Access, publics: PublicRepositories): CachedBlobs {
   const { store, records, fills, now } = cache;
+  const asking = new Map<string, Promise<boolean>>(); // bounded by the requests under way
+  /** Repositories whose registry a fill asks: what it answers there shows them the digest, or does not. */
+  const placeOfFill = new WeakMap<Fill, string>();
 
-  /** Whether the registry shows this digest to this repository: remembered, or asked for now. */
-  async function isShown(request: RegistryRequest, digest: Digest, bytes: number | undefined): Promise<boolean> {
+  /** One question for all who ask at the same time. */
+  function isShown(request: RegistryRequest, digest: Digest, bytes: number | undefined): Promise<boolean> {
     const place = placeOf(request.route);
-    if (records.isLinked(place, digest.text)) return true;
-    const response = await access.askForAll(request, question("HEAD", digest, 0));
-    if (response.status === 401 || response.status === 403) return false;
-    if (response.status !== 200) throw await errorOfAnswer(response, request);
-    const told = Number(response.headers.get("content-length") ?? Number.NaN);
+    if (records.isLinked(place, digest.text)) return Promise.resolve(true);
+    const key = JSON.stringify([place, digest.text, bytes]);
+    const running = asking.get(key) ?? askIfShown(request, digest, bytes).finally(() => asking.delete(key));
+    asking.set(key, running);
+    return running;
+  }
+
+  /** Whether the registry shows this digest to this repository. */
+  async function askIfShown(request: RegistryRequest, digest: Digest, bytes: number | undefined): Promise<boolean> {
+    const outlives = detached(request, new AbortController().signal, BUDGET_MS);
+    const response = await access.askForAll(outlives, question("HEAD", digest, 0));
+    if (response.status === 401 || response.status === 403) {
+      await response.body?.cancel();
+      return false;
+    }
+    if (response.status !== 200) throw await errorOfAnswer(response, outlives);
+    const length = response.headers.get("content-length");
+    const told = length === null ? undefined : Number(length);
     // Bytes that another registry delivered are shown only where this one has a blob of that length.
     if (bytes !== undefined && told !== bytes) return false;
-    link(request, digest, told);
+    if (told !== undefined) link(request, digest, told);
     return true;
   }
 
@@ -85,15 +101,22 @@ export function createCachedBlobs(cache: Cache, access: Access, publics: PublicR
   }
 
   async function fromFill(request: RegistryRequest, digest: Digest, fill: Fill): Promise<Reply | undefined> {
-    const { totalBytes } = await headOf(fill, request);
+    const head = await headOf(fill, request).catch((error: unknown) => {
+      if (error instanceof RefusedToAll) return undefined;
+      throw error;
+    });
+    if (head === undefined) return undefined; // this client may have the right itself
+    const { totalBytes } = head;
     const lines = blobLines(digest, stateLines(request, "MISS"));
     if (totalBytes === undefined)
       return { status: 200, headers: typed(lines), body: fill.follow({ first: 0, last: undefined }) };
     const asked = rangesOf(request, digest, totalBytes);
     if (asked.kind === "unsatisfiable") throw unsatisfiable(totalBytes);
-    const only = asked.kind === "ranges" && asked.ranges.length === 1 ? asked.ranges[0] : undefined;
+    const ranges = asked.kind === "ranges" ? asked.ranges : [];
+    const [only, ...more] = ranges;
     if (only === undefined) return whole(totalBytes, lines, fill.follow({ first: 0, last: undefined }));
-    if (only.first > fill.position + NEAR_BYTES) return undefined;
+    if (ranges.some(({ first }) => first > fill.position + NEAR_BYTES)) return undefined;
+    if (more.length > 0) return multipart(ranges, totalBytes, { lines, open: async (range) => fill.follow(range) });
     return part(only, totalBytes, { lines, body: fill.follow(only) });
   }
 
@@ -101,6 +124,7 @@ export function createCachedBlobs(cache: Cache, access: Access, publics: PublicR
     const isNew = fills.running(digest) === undefined;
     const fill = fills.join(digest, sourceFor(request, digest));
     if (fill === undefined || !isNew) return fill;
+    placeOfFill.set(fill, JSON.stringify(placeOf(request.route)));
     void fill.done.then((result) => {
       if (result.kind === "committed") link(request, digest, result.content.bytes);
     });
@@ -111,7 +135,8 @@ export function createCachedBlobs(cache: Cache, access: Access, publics: PublicR
     if (!isVerifiable(digest) || !(await publics.isPublic(request))) return undefined;
     const content = await store.find(digest);
     const running = content === undefined ? fills.running(digest) : undefined;
-    if (content !== undefined || running !== undefined) {
+    const isOwnFill = running !== undefined && placeOfFill.get(running) === JSON.stringify(placeOf(request.route));
+    if (content !== undefined || (running !== undefined && !isOwnFill)) {
       if (!(await isShown(request, digest, content?.bytes))) return undefined;
     }
     if (content !== undefined) return fromStore(request, digest, content);
@@ -127,12 +152,15 @@ function question(method: "GET" | "HEAD", digest: Digest, offset: number) {
   return { method, path: `blobs/${digest.text}`, query: "", headers };
 }
 
+/** The registry does not show the blob to everybody. */
+class RefusedToAll extends RegistryError {}
+
 /** The upstream's body for a fill at `offset`. @throws RegistryError for every answer that is not the blob */
 async function bodyOf(response: UpstreamResponse, request: RegistryRequest, offset: number) {
   const { status, headers, body } = response;
   if (status === 401 || status === 403) {
     await body?.cancel();
-    throw new RegistryError("BLOB_UNKNOWN", "blob unknown or not readable without a login");
+    throw new RefusedToAll("BLOB_UNKNOWN", "blob unknown or not readable without a login");
   }
   if ((status !== 200 && status !== 206) || body === null) throw await errorOfAnswer(response, request);
   if ((headers.get("content-type") ?? "").startsWith("text/html")) {

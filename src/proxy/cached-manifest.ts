@@ -3,14 +3,17 @@
  * manifest ever. When the registry cannot be asked, what was known last is served and marked so (protocol R208, R209, R241).
  */
 import { RegistryError } from "../errors.ts";
+import type { TagRecord } from "../cache/records.ts";
 import { type Digest, isVerifiable, parseDigest } from "../registry/digest.ts";
-import { bareType, isManifestType, isSchema1Type } from "../registry/mediatype.ts";
+import { isSchema1Type } from "../registry/mediatype.ts";
 import type { Reference } from "../registry/reference.ts";
+import type { Registry } from "../registry/registry.ts";
 import type { UpstreamResponse } from "../upstream/client.ts";
 import type { Access, RegistryRequest } from "./access.ts";
 import { type Cache, type CacheState, detached, keep, placeOf, readKept, stateLines } from "./cache.ts";
 import type { Reply } from "./exchange.ts";
 import { type ManifestEndpoint, acceptFor, manifestReply, readManifest } from "./manifest.ts";
+import { acceptClass, factsOf, isTrouble, staleWarning } from "./manifest-facts.ts";
 import type { PublicRepositories } from "./public.ts";
 import { errorOfAnswer } from "./refusal.ts";
 import { childrenOf } from "./references.ts";
@@ -20,6 +23,8 @@ export type CachedManifests = (request: RegistryRequest, endpoint: ManifestEndpo
 
 /** Upstream requests here serve everybody who waits, so they have a budget of their own; the client's ends below it. */
 const BUDGET_MS = 20_000;
+/** After this the last known answer is served, while the question goes on and mends the record (lessons T6, T9). */
+const PATIENCE_MS = 4_000;
 /** A tag that is not there is asked for again after this: long enough for a storm, short enough for a push (protocol R243, lesson T17). */
 const ABSENT_TTL_MS = 5_000;
 const MAX_ABSENT = 10_000;
@@ -31,6 +36,8 @@ interface Found {
   readonly mediaType: string;
   readonly bytes: number;
   readonly state: CacheState;
+  /** The content, when finding out brought it. */
+  readonly content?: Uint8Array;
 }
 type Resolution = Found | { readonly kind: "pass" };
 
@@ -68,44 +75,76 @@ export function createCachedManifests(cache: Cache, access: Access, publics: Pub
     if (isFresh && (await publics.isPublic(request))) return lastKnown("HIT") ?? PASS;
     const isUsable = known !== undefined && now() - known.checkedMs < cache.staleIfErrorMs;
     const stale = async () => (isUsable && (await publics.isPublic(request)) ? lastKnown("STALE") : undefined);
-    if (outages.isDown(registry)) {
-      const last = await stale();
-      if (last !== undefined) return last;
-      const limit = outages.limit(registry);
-      if (limit !== undefined) throw limit;
+    const wasFailing = outages.isFailing(registry);
+    const mustWait = outages.isDown(registry);
+    const last = wasFailing ? await stale() : undefined;
+    const limit = outages.limit(registry);
+    if (mustWait && last === undefined && limit !== undefined) throw limit;
+    if (mustWait && last !== undefined) return last;
+    const checking = revalidate(request, tag, known);
+    checking.catch(() => undefined); // when nobody waits for it any more
+    if (last !== undefined) return last; // the registry may be back: that is found out, but nobody waits for it
+    try {
+      return isUsable ? await patiently(registry, checking) : await checking;
+    } catch (error) {
+      if (!isTrouble(error)) throw error;
+      return (await stale()) ?? (await checking);
     }
+  }
+
+  /** Rejects early when the registry is slow; what was asked goes on. */
+  async function patiently<T>(registry: Registry, asked: Promise<T>): Promise<T> {
+    const late = Promise.withResolvers<never>();
+    const timer = setTimeout(() => {
+      const error = new RegistryError("UNAVAILABLE", "the registry did not answer in time", { status: 503 });
+      outages.failed(registry, error);
+      late.reject(error);
+    }, PATIENCE_MS);
+    try {
+      return await Promise.race([asked, late.promise]);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** One HEAD; one GET instead where HEAD is not understood or leaves out what is needed (protocol R208). */
+  async function revalidate(request: RegistryRequest, tag: string, known: TagRecord | undefined): Promise<Resolution> {
+    const { registry } = request.route;
+    const place = placeOf(request.route);
+    const accept = acceptClass(request);
     try {
       const response = await ask(request, "HEAD", tag);
       const verdict = await judge(request, response);
       if (verdict === "pass") return PASS;
       if (verdict === "absent") records.removeTag(place, tag);
-      if (verdict !== "good") throw await errorOfAnswer(response, request);
-      const found = factsOf(response);
-      if (found === undefined) return PASS;
-      publics.proven(place, found.digest.text);
-      records.setTag(place, tag, accept, { ...found, digest: found.digest.text, checkedMs: now() });
-      return { ...found, kind: "found", state: known?.digest === found.digest.text ? "REVALIDATED" : "MISS" };
+      if (verdict === "absent" || verdict === "bad") throw await errorOfAnswer(response, request);
+      const told = verdict === "good" ? factsOf(response) : undefined;
+      const found = told === undefined ? await fetchFirst(request, tag) : { ...told, kind: "found" as const };
+      if (found.kind === "pass") return PASS;
+      const { digest, mediaType, bytes } = found;
+      publics.proven(place, digest.text);
+      records.setTag(place, tag, accept, { digest: digest.text, mediaType, bytes, checkedMs: now() });
+      return { ...found, state: known?.digest === digest.text ? "REVALIDATED" : "MISS" };
     } catch (error) {
-      if (!(error instanceof RegistryError) || (error.status < 500 && error.status !== 429)) throw error;
-      outages.failed(registry, error);
-      const last = await stale();
-      if (last === undefined) throw error;
-      return last;
+      if (isTrouble(error)) outages.failed(registry, error);
+      throw error;
     }
   }
 
   async function judge(
     request: RegistryRequest,
     response: UpstreamResponse,
-  ): Promise<"good" | "pass" | "absent" | "bad"> {
-    if (response.status === 200) {
-      outages.answered(request.route.registry);
-      return "good";
-    }
+  ): Promise<"good" | "pass" | "absent" | "unheard" | "bad"> {
+    if (response.status < 500 && response.status !== 429) outages.answered(request.route.registry);
+    if (response.status === 200) return "good";
     if (response.status === 401 || response.status === 403) {
       publics.refuted(placeOf(request.route));
       await response.body?.cancel();
       return "pass";
+    }
+    if (response.status === 405) {
+      await response.body?.cancel();
+      return "unheard";
     }
     return response.status === 404 ? "absent" : "bad";
   }
@@ -142,11 +181,14 @@ export function createCachedManifests(cache: Cache, access: Access, publics: Pub
     const response = await ask(request, "HEAD", digest.text);
     const verdict = await judge(request, response);
     if (verdict === "pass") return PASS;
-    if (verdict !== "good") throw await errorOfAnswer(response, request);
-    const found = factsOf(response);
-    if (found === undefined || found.digest.text !== digest.text) return PASS;
-    publics.proven(place, digest.text);
-    return { ...found, kind: "found", state: "MISS" };
+    if (verdict === "absent" || verdict === "bad") throw await errorOfAnswer(response, request);
+    const told = verdict === "good" ? factsOf(response) : undefined;
+    const isTold = told !== undefined && told.digest.text === digest.text;
+    const found = isTold
+      ? { ...told, kind: "found" as const, state: "MISS" as const }
+      : await fetchFirst(request, digest.text);
+    if (found.kind === "found") publics.proven(place, digest.text);
+    return found;
   }
 
   /** The bytes from the store, or by the one GET that this manifest ever costs; undefined when they cannot be had this way. */
@@ -163,24 +205,31 @@ export function createCachedManifests(cache: Cache, access: Access, publics: Pub
   }
 
   async function fetchAndKeep(request: RegistryRequest, { digest }: Found): Promise<Uint8Array | undefined> {
-    const response = await ask(request, "GET", digest.text);
+    const found = await fetchFirst(request, digest.text);
+    return found.kind === "pass" ? undefined : found.content;
+  }
+
+  /** One GET, verified, kept and linked. */
+  async function fetchFirst(request: RegistryRequest, text: string): Promise<Resolution> {
+    const response = await ask(request, "GET", text);
     const verdict = await judge(request, response);
-    if (verdict === "pass") return undefined;
+    if (verdict === "pass") return PASS;
     if (verdict !== "good") throw await errorOfAnswer(response, request);
-    const endpoint: ManifestEndpoint = {
-      ...request.endpoint,
-      kind: "manifest",
-      name: "",
-      reference: { kind: "digest", digest },
-    };
-    const manifest = await readManifest(response, endpoint, performance.now() + BUDGET_MS);
-    if (!(await keep(cache, digest, manifest.bytes))) return manifest.bytes;
-    records.link(placeOf(request.route), digest.text, {
-      bytes: manifest.bytes.byteLength,
-      mediaType: manifest.mediaType,
-    });
-    records.setReferences(digest.text, childrenOf(manifest.bytes));
-    return manifest.bytes;
+    const asked = parseDigest(text);
+    const reference: Reference = asked === undefined ? { kind: "tag", tag: text } : { kind: "digest", digest: asked };
+    const endpoint: ManifestEndpoint = { ...request.endpoint, kind: "manifest", name: "", reference };
+    const {
+      bytes: content,
+      mediaType,
+      digest: verified,
+    } = await readManifest(response, endpoint, performance.now() + BUDGET_MS);
+    const digest = parseDigest(verified);
+    if (digest === undefined || isSchema1Type(mediaType)) return PASS;
+    const found: Found = { kind: "found", digest, mediaType, bytes: content.byteLength, state: "MISS", content };
+    if (!(await keep(cache, digest, content))) return found;
+    records.link(placeOf(request.route), digest.text, { bytes: content.byteLength, mediaType });
+    records.setReferences(digest.text, childrenOf(content));
+    return found;
   }
 
   return async function serve(request, endpoint) {
@@ -189,7 +238,7 @@ export function createCachedManifests(cache: Cache, access: Access, publics: Pub
     const found = await resolve(request, endpoint.reference);
     if (found.kind === "pass" || isSchema1Type(found.mediaType)) return undefined;
     const isHead = request.exchange.method === "HEAD";
-    const bytes = isHead ? null : await load(request, found);
+    const bytes = isHead ? null : (found.content ?? (await load(request, found)));
     if (bytes === undefined) return undefined;
     records.used(found.digest.text, now());
     return manifestReply(request, endpoint, {
@@ -200,27 +249,4 @@ export function createCachedManifests(cache: Cache, access: Access, publics: Pub
       passed: [...stateLines(request, found.state), ...staleWarning(found.state)],
     });
   };
-}
-
-/** Registries may lead a tag elsewhere for another Accept: the kinds of manifest in it, in one order. */
-function acceptClass(request: RegistryRequest): string {
-  const accept = acceptFor(request.exchange.headers.get("accept"));
-  const types = accept
-    .split(",")
-    .map((entry) => bareType(entry))
-    .filter((type) => isManifestType(type));
-  return [...new Set(types)].sort().join(" ");
-}
-
-/** What a HEAD told, if it told all of it. */
-function factsOf(response: UpstreamResponse): { digest: Digest; mediaType: string; bytes: number } | undefined {
-  const digest = parseDigest(response.headers.get("docker-content-digest") ?? "");
-  const mediaType = bareType(response.headers.get("content-type"));
-  const bytes = Number(response.headers.get("content-length") ?? 0);
-  if (digest === undefined || !isVerifiable(digest) || !isManifestType(mediaType) || !(bytes > 0)) return undefined;
-  return { digest, mediaType, bytes };
-}
-
-function staleWarning(state: CacheState) {
-  return state === "STALE" ? ([["Warning", '299 - "stale: the registry cannot be asked now"']] as const) : [];
 }

@@ -6,6 +6,8 @@ import type { RegistryError } from "../errors.ts";
 import type { Registry } from "../registry/registry.ts";
 
 export interface Outages {
+  /** True from the first failure to the next answer, probes included. */
+  isFailing(registry: Registry): boolean;
   /** True when what is cached should be served without asking. False once per window, for the request that then finds out. */
   isDown(registry: Registry): boolean;
   /** The 429 that holds for everybody now: asking again would only prolong it (protocol R211). */
@@ -31,6 +33,7 @@ export function createOutages(now: () => number): Outages {
   }
 
   return {
+    isFailing: ({ key }) => outages.has(key),
     isDown({ key }) {
       const outage = outages.get(key);
       if (outage === undefined) return false;

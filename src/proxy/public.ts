@@ -27,7 +27,8 @@ const REFUTED_MS = 60_000;
 /** An entry is some 200 bytes. */
 const MAX_REFUTED = 10_000;
 const EXTENDED_MS = 24 * 60 * 60_000;
-const BUDGET_MS = 10_000;
+/** A client waits for this answer; when it does not come in time, what was known goes on holding (lesson T9). */
+const BUDGET_MS = 4_000;
 
 export function createPublicRepositories(cache: Cache, access: Access): PublicRepositories {
   // One per repository that is being asked about: bounded by the requests under way.
@@ -65,7 +66,11 @@ export function createPublicRepositories(cache: Cache, access: Access): PublicRe
 
   async function renew(request: RegistryRequest, place: Place, grant: NonNullable<ReturnType<Records["public"]>>) {
     const verdict = await askAgain(request, place, grant.proof);
-    return verdict ?? now() - grant.checkedMs < EXTENDED_MS;
+    return verdict ?? isExtended(grant);
+  }
+
+  function isExtended({ checkedMs }: { readonly checkedMs: number }): boolean {
+    return now() - checkedMs < EXTENDED_MS;
   }
 
   return {
@@ -76,10 +81,12 @@ export function createPublicRepositories(cache: Cache, access: Access): PublicRe
       const grant = records.public(place);
       if (grant === undefined) return false;
       if (now() - grant.checkedMs < TTL_MS) return true;
+      const wasFailing = outages.isFailing(registry);
       const key = keyOf(place);
       const running = asking.get(key) ?? renew(request, place, grant).finally(() => asking.delete(key));
       asking.set(key, running);
-      return running;
+      // Whether a registry in trouble is back is found out, but nobody waits for it.
+      return wasFailing && isExtended(grant) ? true : running;
     },
     proven: (place, manifestDigest) => records.setPublic(place, manifestDigest, now()),
     refuted,
