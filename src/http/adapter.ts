@@ -13,13 +13,13 @@ import type { Exchange, Reply } from "../proxy/exchange.ts";
 import { peerAddress } from "../registry/peer.ts";
 import { rawAnswer } from "../registry/raw-answer.ts";
 import { KNOWN_METHODS } from "../registry/raw-request.ts";
+import type { Breakage } from "./body-writer.ts";
 import { createConnections } from "./connections.ts";
 import type { Connection, ConnectionFacts } from "./connections.ts";
 import { checkIncoming, exchangeOf } from "./incoming.ts";
 import type { Expectation, Incoming } from "./incoming.ts";
 import { errorReply } from "./reply.ts";
 import { writeReply } from "./reply-writer.ts";
-import type { Breakage } from "./reply-writer.ts";
 import { createRequestBody } from "./request-body.ts";
 import type { RequestBody } from "./request-body.ts";
 
