@@ -34,7 +34,7 @@ export function createAccessLog(log: Log, originOf: OriginReader): AccessLog {
         client: originOf(exchange).client,
         method: exchange.method,
         host: exchange.host?.text,
-        uri: cut(exchange.path),
+        uri: cut(exchange.path.startsWith("/token/") ? withoutUserinfo(exchange.path) : exchange.path),
         status: outcome.status,
         bytes: outcome.bytesSent,
         ms: Math.round(outcome.durationMs),
@@ -60,6 +60,11 @@ function headOf(exchange: Exchange): Record<string, string> {
     head[cut(name)] = isSecret ? "[redacted]" : cut(value);
   }
   return head;
+}
+
+/** `/token/https://user:password@host/` is what a client may write: the name stays, the secret does not. */
+function withoutUserinfo(path: string): string {
+  return path.replace(/\/\/.*@/, "//");
 }
 
 function cut(text: string): string {

@@ -18,12 +18,11 @@ export const CONTENT_LINES: readonly HeaderLine[] = [
 ];
 
 /** Of an upstream's answer, what a client may see besides what we compute ourselves. */
-const PASSED_DOWN = ["oci-filters-applied", "oci-chunk-min-length", "retry-after"] as const;
+const PASSED_DOWN = ["oci-filters-applied", "oci-chunk-min-length"] as const;
 
 const CANONICAL: Record<(typeof PASSED_DOWN)[number], string> = {
   "oci-filters-applied": "OCI-Filters-Applied",
   "oci-chunk-min-length": "OCI-Chunk-Min-Length",
-  "retry-after": "Retry-After",
 };
 
 /** The lines of an upstream's answer that go on to the client; warnings one per line (protocol R37, R38). */
@@ -57,4 +56,12 @@ export function cacheControl(reference: "digest" | "tag"): HeaderLine {
     "Cache-Control",
     reference === "digest" ? "private, max-age=31536000, no-transform" : "private, no-cache, no-transform",
   ];
+}
+
+/** A Retry-After that clients can read, seconds or a date (RFC 9110 section 10.2.3); undefined for anything else an upstream sends. */
+export function readableRetryAfter(value: string | null | undefined): string | undefined {
+  if (value === null || value === undefined) return undefined;
+  return /^\d{1,9}$/.test(value) || /^[A-Za-z]{3}, \d{2} [A-Za-z]{3} \d{4} \d{2}:\d{2}:\d{2} GMT$/.test(value)
+    ? value
+    : undefined;
 }

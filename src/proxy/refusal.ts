@@ -6,6 +6,7 @@ import { type ErrorCode, type HeaderLine, RegistryError, STATUS_OF_CODE, type Up
 import type { Endpoint } from "../registry/endpoint.ts";
 import { parseContentRange } from "../registry/range.ts";
 import { readBody } from "../upstream/body.ts";
+import { readableRetryAfter } from "./headers.ts";
 import type { UpstreamResponse } from "../upstream/client.ts";
 
 /** Error documents are small; more is not read. */
@@ -45,7 +46,7 @@ export async function errorOfAnswer(
       });
     case 429:
       return new RegistryError("TOOMANYREQUESTS", "the registry limits its requests: try again later", {
-        headers: [["Retry-After", response.headers.get("retry-after") ?? DEFAULT_RETRY_AFTER]],
+        headers: [["Retry-After", readableRetryAfter(response.headers.get("retry-after")) ?? DEFAULT_RETRY_AFTER]],
       });
     default:
       return new RegistryError("UNAVAILABLE", `the registry answered with status ${response.status}`, {
@@ -67,7 +68,7 @@ export function errorOfFailure(error: UpstreamError): RegistryError {
           "TOOMANYREQUESTS",
           "the registry's token server limits its requests: try again later",
           {
-            headers: [["Retry-After", error.retryAfter ?? DEFAULT_RETRY_AFTER]],
+            headers: [["Retry-After", readableRetryAfter(error.retryAfter) ?? DEFAULT_RETRY_AFTER]],
             ...cause,
           },
         );
@@ -145,5 +146,6 @@ function totalLine(headers: Headers): HeaderLine[] {
 }
 
 function retryAfter(value: string | null): HeaderLine[] {
-  return value === null ? [] : [["Retry-After", value]];
+  const readable = readableRetryAfter(value);
+  return readable === undefined ? [] : [["Retry-After", readable]];
 }
