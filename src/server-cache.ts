@@ -7,18 +7,26 @@ import path from "node:path";
 import { createEviction } from "./cache/evict.ts";
 import { createFilesystemStore } from "./cache/filesystem.ts";
 import { createFills } from "./cache/fill.ts";
-import { openRecords } from "./cache/records.ts";
+import { openRecords, recordsFileNames } from "./cache/records.ts";
 import { createSparingLog } from "./cache/sparing-log.ts";
+import type { Store } from "./cache/store.ts";
 import { createTagRules } from "./cache/tag-rules.ts";
 import type { CacheSettings } from "./config/settings.ts";
 import type { Log } from "./log.ts";
 import type { Cache } from "./proxy/cache.ts";
 import { createOutages } from "./proxy/outage.ts";
-import type { Registry } from "./registry/registry.ts";
+import { createUpkeep, type Upkeep } from "./proxy/upkeep.ts";
+import type { Registry, RegistryMap } from "./registry/registry.ts";
 
 export interface OpenedCache {
   readonly cache: Cache;
+  readonly upkeep: Upkeep;
   close(): Promise<void>;
+}
+
+export interface CacheDependencies {
+  readonly log: Log;
+  readonly map: () => RegistryMap;
 }
 
 export interface CacheOptions extends CacheSettings {
@@ -31,8 +39,18 @@ const SWEEP_MS = 10 * 60_000;
 /** Downloads at once; each holds a connection, two file handles and up to 2 MiB. More pass the cache by. */
 const MAX_FILLS = 256;
 const RECORDS_FILE = "records.sqlite";
+/** Through it the commands act while a server runs. */
+const ADMIN_SOCKET = "admin.sock";
+const NEIGHBOURS = [RECORDS_FILE, `${RECORDS_FILE}-wal`, `${RECORDS_FILE}-shm`, ADMIN_SOCKET];
 
-export async function openCache(options: CacheOptions, log: Log): Promise<OpenedCache | undefined> {
+export function adminSocketIn(directory: string): string {
+  return path.join(directory, ADMIN_SOCKET);
+}
+
+export async function openCache(
+  options: CacheOptions,
+  { log, map }: CacheDependencies,
+): Promise<OpenedCache | undefined> {
   const { directory, maxBytes, minFreeBytes, maxIdleMs } = options;
   try {
     await mkdir(directory, { recursive: true, mode: 0o700 });
@@ -40,16 +58,23 @@ export async function openCache(options: CacheOptions, log: Log): Promise<Opened
     // The store asks for room, and eviction removes from the store: each is made before the other is asked.
     const rooms = { make: async (_bytes: number): Promise<boolean> => false };
     const store = await createFilesystemStore(
-      { directory, maxBytes, minFreeBytes, neighbours: [RECORDS_FILE] },
+      { directory, maxBytes, minFreeBytes, neighbours: NEIGHBOURS },
       { log, makeRoom: (bytes) => rooms.make(bytes) },
     );
     const freeBytes = async () => {
       const { bavail, bsize } = await statfs(directory);
       return bavail * bsize;
     };
+    const evicted = { contents: 0, bytes: 0 };
+    const remove: Store["remove"] = async (digest) => {
+      const bytes = await store.remove(digest);
+      if (bytes > 0) evicted.contents += 1;
+      evicted.bytes += bytes;
+      return bytes;
+    };
     const eviction = createEviction(
       { maxBytes, minFreeBytes, maxIdleMs },
-      { store, records, log, now: Date.now, freeBytes },
+      { store: { ...store, remove }, records, log, now: Date.now, freeBytes },
     );
     rooms.make = (bytes) => eviction.makeRoom(bytes);
     const sparingLog = createSparingLog(log, () => performance.now());
@@ -69,8 +94,13 @@ export async function openCache(options: CacheOptions, log: Log): Promise<Opened
       now: Date.now,
       log: sparingLog,
     };
+    const upkeep = createUpkeep(
+      { maxBytes, minFreeBytes },
+      { store, records, eviction, evicted: () => evicted, freeBytes, map, now: Date.now },
+    );
     return {
       cache,
+      upkeep,
       async close() {
         clearInterval(sweeping);
         ending.abort();
