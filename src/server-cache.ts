@@ -7,7 +7,7 @@ import path from "node:path";
 import { createEviction } from "./cache/evict.ts";
 import { createFilesystemStore } from "./cache/filesystem.ts";
 import { createFills } from "./cache/fill.ts";
-import { openRecords, recordsFileNames } from "./cache/records.ts";
+import { openRecords } from "./cache/records.ts";
 import { createSparingLog } from "./cache/sparing-log.ts";
 import type { Store } from "./cache/store.ts";
 import { createTagRules } from "./cache/tag-rules.ts";
