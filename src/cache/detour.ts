@@ -25,11 +25,12 @@ export function createDetour(followed: Followed, { position, last, reader }: Det
   const download = followed.takeSpare(position) ?? followed.startOwn(position);
   let hasher: Bun.CryptoHasher | undefined;
   let isStarted = false;
+  let isEnded = false;
   let held: Uint8Array | undefined;
 
   async function next(): Promise<Uint8Array | undefined> {
     if (!isStarted) await start();
-    for (;;) {
+    while (!isEnded) {
       if (last !== undefined && download.position > last) return stop();
       const piece = await download.next();
       if (piece === undefined) {
@@ -44,6 +45,7 @@ export function createDetour(followed: Followed, { position, last, reader }: Det
       held = wanted;
       if (ready !== undefined) return ready;
     }
+    return undefined;
   }
 
   async function start(): Promise<void> {
@@ -64,13 +66,13 @@ export function createDetour(followed: Followed, { position, last, reader }: Det
   }
 
   function stop(): Uint8Array | undefined {
-    const piece = release();
-    if (piece === undefined) download.cancel(new Error("the part is complete"));
-    return piece;
+    download.cancel(new Error("the part is complete"));
+    return release();
   }
 
   /** What was held back, once the whole is right. */
   function release(): Uint8Array | undefined {
+    isEnded = true;
     if (hasher === undefined) return undefined;
     const found = hasher.digest("hex");
     hasher = undefined;

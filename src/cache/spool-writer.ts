@@ -58,7 +58,7 @@ export function createSpoolWriter(spool: Pick<Spool, "append">, onProgress: () =
         try {
           await spool.append(bytes);
         } catch (cause) {
-          waiting = [bytes.slice(), ...waiting];
+          waiting = [bytes, ...waiting];
           failure = { cause };
           return;
         }

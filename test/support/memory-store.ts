@@ -15,6 +15,8 @@ import {
 
 export interface MemoryStoreOptions {
   readonly maxBytes?: number;
+  /** Awaited before a spool is put away. */
+  readonly beforeSuspend?: () => Promise<void>;
   /** Asked before each step; a kind that is given back is thrown. Mismatch happens by itself. */
   readonly fault?: (step: Step) => Exclude<StoreErrorKind, "mismatch"> | undefined;
 }
@@ -33,14 +35,18 @@ export interface MemoryStore extends Store {
   /** Leaves bytes of a download for the next spool, as a process that was killed does. */
   leave(digest: Digest, bytes: Uint8Array): void;
   readonly openReaders: number;
+  /** Readers that were closed under a running read, which on a disk reads another's file. */
+  readonly unsafeCloses: number;
   readonly openSpools: number;
 }
 
-export function createMemoryStore({ maxBytes = Infinity, fault }: MemoryStoreOptions = {}): MemoryStore {
+export function createMemoryStore(options: MemoryStoreOptions = {}): MemoryStore {
+  const { maxBytes = Infinity, fault, beforeSuspend } = options;
   const contents = new Map<string, Uint8Array>();
   const left = new Map<string, Uint8Array>();
   const spools = new Set<{ reserved: number }>();
   let openReaders = 0;
+  let unsafeCloses = 0;
 
   function step(kind: Step["kind"], length: number): void {
     const failure = fault?.({ kind, length });
@@ -59,6 +65,7 @@ export function createMemoryStore({ maxBytes = Infinity, fault }: MemoryStoreOpt
   function reader(bytes: () => Uint8Array): ContentReader {
     openReaders += 1;
     let isOpen = true;
+    let isReading = false;
     return {
       get bytes() {
         return bytes().byteLength;
@@ -67,10 +74,14 @@ export function createMemoryStore({ maxBytes = Infinity, fault }: MemoryStoreOpt
         if (!isOpen) throw new Error("read after close");
         step("read", position);
         const part = bytes().subarray(position, position + into.byteLength);
+        isReading = true;
+        await Promise.resolve();
+        isReading = false;
         into.set(part);
         return part.byteLength;
       },
       async close() {
+        if (isReading) unsafeCloses += 1;
         if (isOpen) openReaders -= 1;
         isOpen = false;
       },
@@ -173,6 +184,7 @@ export function createMemoryStore({ maxBytes = Infinity, fault }: MemoryStoreOpt
       },
       async suspend() {
         if (state === "ended") return;
+        await beforeSuspend?.();
         end();
         const other = left.get(digest.text);
         if (length > 0 && (other === undefined || other.byteLength < length)) left.set(digest.text, bytes());
@@ -223,6 +235,9 @@ export function createMemoryStore({ maxBytes = Infinity, fault }: MemoryStoreOpt
     leave: (digest, bytes) => void left.set(digest.text, bytes),
     get openReaders() {
       return openReaders;
+    },
+    get unsafeCloses() {
+      return unsafeCloses;
     },
     get openSpools() {
       return spools.size;

@@ -405,7 +405,8 @@ describe("what an earlier download left", () => {
   });
 
   test("a new download waits until the last one has put its bytes away", async () => {
-    const { fills } = setup();
+    const hold = gate();
+    const { fills } = setup({ beforeSuspend: () => hold.opened });
     const error = new RegistryError("BLOB_UNKNOWN", "gone", { status: 404 });
     const broken = createFakeSource({
       bytes,
@@ -419,6 +420,7 @@ describe("what an earlier download left", () => {
     const source = createFakeSource({ bytes });
     const second = joined(fills.join(digest, source.open));
     expect(second).not.toBe(first);
+    hold.open();
     expect((await drain(second.follow(WHOLE))).bytes.equals(bytes)).toBe(true);
     expect(source.offsets).toEqual([19_999]);
   });
@@ -472,6 +474,22 @@ describe("[R263, T19] a store that fails fails no pull", () => {
     expect((await drain(joined(fills.join(digest, source.open)).follow(WHOLE))).bytes.equals(bytes)).toBe(true);
     expect(source.offsets).toEqual([0]);
     expect(source.sentBytes).toBe(1_200_000);
+  });
+
+  test("when nobody knew the length: the whole is hashed, a part to an unknown end is broken off", async () => {
+    const { fills } = setup({ fault: ({ kind, length }) => (kind === "append" && length > 0 ? "full" : undefined) });
+    const source = createFakeSource({ bytes, isTotalTold: false, pieceBytes: () => 30_000 });
+    const fill = joined(fills.join(digest, source.open));
+    const [whole, part, end] = await Promise.all([
+      drain(fill.follow(WHOLE)),
+      drain(fill.follow({ first: 600_000, last: 900_000 })),
+      drain(fill.follow({ first: 900_000, last: undefined })),
+    ]);
+    expect(whole.error).toBeUndefined();
+    expect(whole.bytes.equals(bytes)).toBe(true);
+    expect(part.error).toBeUndefined();
+    expect(part.bytes.equals(bytes.subarray(600_000, 900_001))).toBe(true);
+    expect(end.error).toBeInstanceOf(UpstreamError);
   });
 
   test.each(["verify", "commit"] as const)("at %s", async (kind) => {
@@ -564,18 +582,20 @@ describe("close()", () => {
   });
 });
 
-test("follow() that is cancelled while it waits ends at once", async () => {
+test("[R261] follow() that is cancelled while it waits ends at once", async () => {
   const { store, fills } = setup();
   const bytes = noise(100_000, 60);
   const hold = gate();
-  const source = createFakeSource({ bytes, beforePiece: () => hold.opened });
+  const source = createFakeSource({ bytes, beforePiece: (sent) => (sent < 50_000 ? undefined : hold.opened) });
   const fill = joined(fills.join(digestOfBytes(bytes), source.open));
   const reader = fill.follow(WHOLE).getReader();
+  for (let position = 0; position < 50_000;) position += (await reader.read()).value?.byteLength ?? Infinity;
   const reading = reader.read();
-  await fill.head;
+  // The stream asks its source only in the next turn.
+  await new Promise((resolve) => setImmediate(resolve));
   await reader.cancel();
   expect(await reading).toMatchObject({ done: true });
+  expect(store.openReaders).toBe(0);
   hold.open();
   await fill.done;
-  expect(store.openReaders).toBe(0);
 });
