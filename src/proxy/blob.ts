@@ -87,9 +87,10 @@ async function refuseRange(access: Access, request: RegistryRequest, endpoint: B
 }
 
 function serveWhole(response: UpstreamResponse, digest: Digest): Reply {
-  const headers = contentLines(response, digest, response.headers.get("content-length"));
-  const body = response.body !== null && isVerifiable(digest) ? verified(response.body, digest) : response.body;
-  return { status: 200, headers, body };
+  const length = response.headers.get("content-length");
+  const headers = contentLines(response, digest, length);
+  if (response.body === null || !isVerifiable(digest)) return { status: 200, headers, body: response.body };
+  return { status: 200, headers, body: verified(response.body, digest, length === null ? undefined : Number(length)) };
 }
 
 /** The upstream's part, if it is the part that was asked for: some answer another (protocol R272). */

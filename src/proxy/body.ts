@@ -35,10 +35,16 @@ export function digestOf(bytes: Uint8Array, algorithm: string): string {
 /**
  * The same bytes, but the last piece only after the digest was found right; otherwise the stream errors.
  * @param digest of an algorithm we can compute
+ * @param length announced for the body, if it was: then no piece but the last waits for the next one
  */
-export function verified(body: ReadableStream<Uint8Array>, digest: Digest): ReadableStream<Uint8Array> {
+export function verified(
+  body: ReadableStream<Uint8Array>,
+  digest: Digest,
+  length: number | undefined,
+): ReadableStream<Uint8Array> {
   const reader = body.getReader();
   const hash = createHash(digest.algorithm);
+  let received = 0;
   let held: Uint8Array | undefined;
 
   return new ReadableStream<Uint8Array>(
@@ -49,10 +55,11 @@ export function verified(body: ReadableStream<Uint8Array>, digest: Digest): Read
           if (done) return finish(controller);
           if (value.byteLength === 0) continue;
           hash.update(value);
+          received += value.byteLength;
+          if (length !== undefined && received < length) return controller.enqueue(value);
           const ready = held;
           held = value;
-          if (ready === undefined) continue;
-          return controller.enqueue(ready);
+          if (ready !== undefined) return controller.enqueue(ready);
         }
       },
       cancel: (reason) => reader.cancel(reason),

@@ -51,37 +51,52 @@ describe("verified()", () => {
       fc.asyncProperty(pieces, fc.constantFrom("sha256", "sha512"), async (parts, algorithm) => {
         const whole = Buffer.concat(parts);
         const right = digest(digestOf(whole, algorithm));
-        const out = await new Response(verified(streamOf(parts).stream, right)).bytes();
-        expect(Buffer.from(out)).toEqual(whole);
+        for (const length of [undefined, whole.length]) {
+          const out = await new Response(verified(streamOf(parts).stream, right, length)).bytes();
+          expect(Buffer.from(out)).toEqual(whole);
+        }
       }),
     );
   });
 
-  test("[R237, T13] never passes on the last piece of wrong content", async () => {
-    const parts = [new Uint8Array(100).fill(1), new Uint8Array(100).fill(2), new Uint8Array(7).fill(3)];
-    const wrong = digest(`sha256:${createHash("sha256").update("other").digest("hex")}`);
-    const reader = verified(streamOf(parts).stream, wrong).getReader();
-    let received = 0;
-    const failure = await (async () => {
-      for (;;) {
-        const { value, done } = await reader.read();
-        if (done) return "ended";
-        received += value.byteLength;
-      }
-    })().catch((error: unknown) => String(error));
-    expect(failure).toContain("digest mismatch");
-    expect(received).toBe(200);
+  test("[R237] holds nothing back while more must come", async () => {
+    const first = new Uint8Array(5).fill(1);
+    const never = new ReadableStream<Uint8Array>({
+      start: (controller) => controller.enqueue(first),
+      pull: () => new Promise(() => undefined),
+    });
+    const reader = verified(never, digest(digestOf(first, "sha256")), 6).getReader();
+    expect((await reader.read()).value).toEqual(first);
   });
+
+  test.each([undefined, 207, 150])(
+    "[R237, T13] never passes on the last piece of wrong content (length %p)",
+    async (length) => {
+      const parts = [new Uint8Array(100).fill(1), new Uint8Array(100).fill(2), new Uint8Array(7).fill(3)];
+      const wrong = digest(`sha256:${createHash("sha256").update("other").digest("hex")}`);
+      const reader = verified(streamOf(parts).stream, wrong, length).getReader();
+      let received = 0;
+      const failure = await (async () => {
+        for (;;) {
+          const { value, done } = await reader.read();
+          if (done) return "ended";
+          received += value.byteLength;
+        }
+      })().catch((error: unknown) => String(error));
+      expect(failure).toContain("digest mismatch");
+      expect(received).toBe(200);
+    },
+  );
 
   test("[R237] gives nothing at all of wrong content in one piece", async () => {
     const wrong = digest(digestOf(new Uint8Array(1), "sha256"));
-    const reader = verified(streamOf([new Uint8Array(5)]).stream, wrong).getReader();
+    const reader = verified(streamOf([new Uint8Array(5)]).stream, wrong, 5).getReader();
     await expect(reader.read()).rejects.toThrow("digest mismatch");
   });
 
   test("cancels the source when the reader leaves", async () => {
     const { stream, seen } = streamOf([new Uint8Array(5), new Uint8Array(5)]);
-    await verified(stream, digest(digestOf(new Uint8Array(1), "sha256"))).cancel();
+    await verified(stream, digest(digestOf(new Uint8Array(1), "sha256")), undefined).cancel();
     expect(seen.cancelled).toBe(true);
   });
 });
