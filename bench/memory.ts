@@ -2,6 +2,7 @@
  * Memory: of a Layover that has pulled one large layer and rests, and of one with a hundred slow clients, each of which
  * takes 1 MB a second of a cold blob that the upstream could give a thousand times faster.
  */
+import { join } from "node:path";
 import type { Lab } from "./lab.ts";
 import type { MeasuredProcess } from "./process.ts";
 import type { Row } from "./table.ts";
@@ -9,6 +10,7 @@ import type { Row } from "./table.ts";
 const GOAL_IDLE_MB = 80;
 const GOAL_PEAK_MB = 250;
 const CLIENTS = 100;
+const CLIENT_BYTES_PER_SECOND = 1e6;
 const CLIENT_SECONDS = 10;
 /** After this the runtime has given back what it does not need. */
 const REST_MS = 5_000;
@@ -69,32 +71,17 @@ interface SlowService {
 }
 
 async function serveSlowly(server: MeasuredProcess, path: string): Promise<SlowService> {
-  const clients = startClients(`${server.url}${path}`);
+  const pace = [CLIENTS, CLIENT_BYTES_PER_SECOND, CLIENT_SECONDS].map(String);
+  const script = join(import.meta.dir, "slow-clients.ts");
+  const clients = Bun.spawn([process.execPath, "--no-env-file", script, `${server.url}${path}`, ...pace]);
   let anonymous = 0;
-  let ended = false;
-  const received = bytesReceived(clients.stdout).finally(() => void (ended = true));
-  while (!ended) {
+  while (clients.exitCode === null) {
     anonymous = Math.max(anonymous, server.memory().anonymous);
     await Bun.sleep(SAMPLE_MS);
   }
-  const megabytesPerSecond = (await received) / 1e6 / CLIENT_SECONDS;
-  if (megabytesPerSecond < CLIENTS / 2)
-    throw new Error(`expected ${CLIENTS} clients at 1 MB/s, got ${megabytesPerSecond} MB/s together`);
+  const megabytesPerSecond = Number(await new Response(clients.stdout).text()) / 1e6 / CLIENT_SECONDS;
+  const expected = (CLIENTS * CLIENT_BYTES_PER_SECOND) / 1e6;
+  if (!(megabytesPerSecond > expected * 0.9))
+    throw new Error(`expected clients that take ${expected} MB/s together, got ${megabytesPerSecond}`);
   return { peak: server.memory().peak, anonymous, megabytesPerSecond };
-}
-
-/** One curl for all of them, which costs the machine least. */
-function startClients(url: string) {
-  const all = Array.from({ length: CLIENTS }, () => ["-o", "/dev/null", url]).flat();
-  const pace = ["--limit-rate", "1000000", "--max-time", String(CLIENT_SECONDS)];
-  const together = ["--parallel", "--parallel-immediate", "--parallel-max", String(CLIENTS)];
-  return Bun.spawn(["curl", "-s", "-w", "%{size_download}\n", ...pace, ...together, ...all], {
-    stdout: "pipe",
-    stderr: "ignore",
-  });
-}
-
-async function bytesReceived(stdout: ReadableStream<Uint8Array>): Promise<number> {
-  const lines = (await new Response(stdout).text()).trim().split("\n");
-  return lines.reduce((sum, line) => sum + Number(line), 0);
 }
