@@ -12,7 +12,7 @@ import { createContainerdClients } from "./containerd-client.ts";
 import { createContainersClients } from "./containers-clients.ts";
 import { createDockerClient } from "./docker-client.ts";
 import { createCrane, createHelm } from "./go-clients.ts";
-import { hasProgram } from "./shell.ts";
+import { hasProgram, run } from "./shell.ts";
 import { startUpstreams, type Upstreams } from "./upstreams.ts";
 
 export interface Lab {
@@ -92,9 +92,17 @@ export async function createLab(): Promise<Lab> {
       await layover.stop();
       await secureLayover.stop();
       await upstreams.stop();
+      await unmountBelow(temp.path);
       await temp.remove();
     },
   };
+}
+
+/** A pull that failed may leave the layer it was unpacking mounted. */
+async function unmountBelow(path: string): Promise<void> {
+  const mounted = (await Bun.file("/proc/mounts").text()).split("\n").map((line) => line.split(" ")[1] ?? "");
+  for (const place of mounted.filter((each) => each.startsWith(`${path}/`)).reverse())
+    await run(["umount", "--lazy", place]);
 }
 
 /** Every client the suite knows, there or not. */

@@ -100,7 +100,10 @@ export async function createFakeRegistry(options: FakeRegistryOptions = {}): Pro
     if (refusal !== undefined) return { plan: refusal, faults: {} };
     const linkBase = faults.tags.link === "absolute" ? server.url + basePath : basePath;
     const felt = faultsFor(faults[target.kind], request);
-    const plan = content.answer(target, request.query, linkBase);
+    const isRead = request.method === "GET" || request.method === "HEAD";
+    const plan = isRead
+      ? content.answer(target, request.query, linkBase)
+      : jsonError(405, "UNSUPPORTED", "the fake takes no writes yet");
     const redirect = plan.status === 200 ? felt.redirect : undefined;
     if (redirect === undefined || !(redirect.methods ?? ["GET", "HEAD"]).includes(request.method))
       return { plan, faults: felt };
