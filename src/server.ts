@@ -15,6 +15,7 @@ import { createListener } from "./front/listener.ts";
 import { createRedirectListener } from "./front/redirect.ts";
 import { createAccessLog } from "./http/access-log.ts";
 import { type HttpServer, createHttpServer } from "./http/adapter.ts";
+import { type About, createAdminHandler } from "./http/admin.ts";
 import { createApp } from "./http/app.ts";
 import { createRegistryHandler } from "./http/registry.ts";
 import { createTokenHandler } from "./http/token.ts";
@@ -26,7 +27,7 @@ import { createSealer } from "./proxy/seal.ts";
 import { type State, openState } from "./proxy/state.ts";
 import { createPull } from "./proxy/pull.ts";
 import type { RoutingOptions } from "./registry/route.ts";
-import { type CacheOptions, type OpenedCache, openCache } from "./server-cache.ts";
+import { type OpenedCache, adminSocketIn, openCache } from "./server-cache.ts";
 import { type UpstreamClient, type UpstreamOptions, createUpstreamClient } from "./upstream/client.ts";
 
 /** From a request to its header block (product section 4; containerd gives up after 30 s, protocol R174). */
@@ -36,6 +37,15 @@ const MAX_HEADER_BYTES = 64 * 1024;
 /** Connections that have not said yet whether they speak TLS. A busy farm opens some hundred at once. */
 const MAX_HANDSHAKES = 4096;
 
+/** Its clients are our own commands; an answer may take as long as a disk is hashed. */
+const ADMIN_LIMITS = {
+  headersTimeoutMs: 10_000,
+  keepAliveTimeoutMs: 10_000,
+  idleTimeoutMs: 60 * 60_000,
+  bodyTimeoutMs: 10_000,
+  maxHeaderBytes: 16 * 1024,
+};
+
 /** Starts everything; resolves when each address is bound. @throws StartError with one line for the operator */
 export async function startServer(settings: Settings, dependencies: ServerDependencies): Promise<RunningServer> {
   const { log } = dependencies;
@@ -43,7 +53,13 @@ export async function startServer(settings: Settings, dependencies: ServerDepend
   const upstream = createUpstreamClient(upstreamOptions(settings, dependencies.build.version), {
     notice: ({ message, ...facts }) => log.warn(facts, message),
   });
-  const cache = settings.cache === undefined ? undefined : await openCache(cacheOptions(settings, settings.cache), log);
+  const cache =
+    settings.cache === undefined
+      ? undefined
+      : await openCache(
+          { ...settings.cache, idleTimeoutMs: settings.upstream.idleTimeoutMs },
+          { log, map: () => dependencies.maps.current() },
+        );
   const serving = { ready: false };
   const http = createApplication(settings, dependencies, { state, upstream, cache, isReady: () => serving.ready });
   const opened: Opened = { listeners: [], certificate: undefined };
@@ -55,6 +71,10 @@ export async function startServer(settings: Settings, dependencies: ServerDepend
     await upstream.close();
     throw new StartError(error instanceof Error ? error.message : String(error), { cause: error });
   }
+  const admin = await openAdmin(settings.cache, cache, {
+    log,
+    about: () => ({ version: dependencies.build.version, addresses: opened.listeners.map(({ url }) => url) }),
+  });
   serving.ready = true;
 
   return {
@@ -64,6 +84,7 @@ export async function startServer(settings: Settings, dependencies: ServerDepend
     },
     async close(graceMs) {
       serving.ready = false;
+      await admin?.close();
       await closeListeners(opened);
       await http.drain(graceMs);
       await cache?.close();
@@ -121,6 +142,35 @@ function createApplication(settings: Settings, { log, maps, build }: ServerDepen
   );
 }
 
+/** The admin socket. Where it cannot be had, pulls go on, and the commands open the directory themselves. */
+async function openAdmin(
+  settings: CacheSettings | undefined,
+  cache: OpenedCache | undefined,
+  { log, about }: { log: ServerDependencies["log"]; about: () => About },
+): Promise<{ close(): Promise<void> } | undefined> {
+  if (settings === undefined || cache === undefined) return undefined;
+  const http = createHttpServer(ADMIN_LIMITS, {
+    answer: createAdminHandler({ upkeep: cache.upkeep, about, log }),
+    newId: () => randomBytes(8).toString("hex"),
+    finished: () => undefined,
+    refused: () => undefined,
+  });
+  const spec = { kind: "unix" as const, path: adminSocketIn(settings.directory), mode: 0o600 };
+  const options = { handshakeTimeoutMs: ADMIN_LIMITS.headersTimeoutMs, maxHandshakes: 16, flag: "--cache-dir" };
+  try {
+    const listener = await createListener(spec, options, { http, certificate: undefined, log });
+    return {
+      async close() {
+        await listener.close();
+        await http.drain(0);
+      },
+    };
+  } catch (error) {
+    log.warn({ path: spec.path, err: error }, "no admin socket: cache commands open the directory beside this server");
+    return undefined;
+  }
+}
+
 interface Opened {
   /** In the order of opening, each with the URL a person would type. */
   readonly listeners: { readonly url: string; close(): Promise<void> }[];
@@ -165,10 +215,6 @@ function httpsPort(settings: Settings): number {
 async function closeListeners({ listeners, certificate }: Opened): Promise<void> {
   await Promise.all(listeners.map((listener) => listener.close()));
   certificate?.close();
-}
-
-function cacheOptions({ upstream }: Settings, cache: CacheSettings): CacheOptions {
-  return { ...cache, idleTimeoutMs: upstream.idleTimeoutMs };
 }
 
 function upstreamOptions({ upstream }: Settings, version: string): UpstreamOptions {

@@ -6,6 +6,7 @@ import { createGrants, type Grants } from "./records-grants.ts";
 import { createImages, type Images } from "./records-images.ts";
 import { createLinks, type Links } from "./records-links.ts";
 import { createNeeds, type Needs } from "./records-needs.ts";
+import { createRemoval, type Removal } from "./records-removal.ts";
 import { createRows } from "./records-rows.ts";
 import { createTags, type Tags } from "./records-tags.ts";
 import { createTrim, type Trim } from "./records-trim.ts";
@@ -16,6 +17,7 @@ export interface Tables {
   readonly grants: Grants;
   readonly needs: Needs;
   readonly images: Images;
+  readonly removal: Removal;
   readonly trim: Trim;
   /** Runs the action in one transaction that takes the write lock at its start. */
   atomically<T>(action: () => T): T;
@@ -39,6 +41,7 @@ export function createTables({ database, now, maxRows }: TablesDependencies): Ta
     grants: createGrants(database, rows),
     needs: createNeeds({ database, rows, now }),
     images: createImages(database),
+    removal: createRemoval(database, rows),
     trim: createTrim(database, maxRows),
     atomically: (action) => database.transaction(action).immediate(),
     clear() {

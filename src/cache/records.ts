@@ -89,6 +89,20 @@ export interface Records {
    */
   condemn(candidate: EvictionCandidate): readonly string[] | undefined;
 
+  /** What a tag leads to, under each class of Accept. */
+  tagged(place: Place, tag: string): readonly string[];
+  /** Manifests that are here and name the digest, at most ten. */
+  namedBy(digest: string): readonly string[];
+  /**
+   * Takes a tag out, and the image it led to unless another tag of the repository leads there: links and tags, also of what
+   * it names and nothing else of the repository does.
+   * @returns the digests that nobody needs any more, whose bytes the caller must remove, in this order
+   * @throws when the file cannot be written now
+   */
+  takeOutTag(place: Place, tag: string): readonly string[];
+  /** The same for an image, or any content, by its digest; in every repository without a place. */
+  takeOut(digest: string, place: Place | undefined): readonly string[];
+
   /** By registry, repository, tag, digest. What was pulled by digest only comes before the tags of its repository. */
   images(page: ImagePage): readonly ImageRecord[];
   /** Counts; a few milliseconds for 100,000 rows, so for commands only. */
@@ -158,8 +172,8 @@ export function openRecords({ file, maxRows = MAX_ROWS }: RecordsOptions, { log,
     dropPublic: (place) => withdraw(grantOf(place), ({ grants }) => grants.dropPublic(place)),
 
     used: (digest, atMs) => database.used(digest, atMs),
-    pin: (digest) => expectWritten(tryWrite(({ needs }) => (needs.pin(digest), true))),
-    unpin: (digest) => expectWritten(tryWrite(({ needs }) => (needs.unpin(digest), true))),
+    pin: (digest) => void written(tryWrite(({ needs }) => (needs.pin(digest), true))),
+    unpin: (digest) => void written(tryWrite(({ needs }) => (needs.unpin(digest), true))),
     isPinned: (digest) => read(false, ({ needs }) => needs.isPinned(digest)),
     setReferences: (manifestDigest, digests) =>
       state(HARMLESS, ({ needs }) => needs.setReferences(manifestDigest, digests)),
@@ -174,6 +188,11 @@ export function openRecords({ file, maxRows = MAX_ROWS }: RecordsOptions, { log,
       return read([], ({ needs }) => needs.evictionCandidates(limit));
     },
     condemn: (candidate) => tryWrite(({ needs }) => needs.condemn(candidate)),
+
+    tagged: (place, tag) => read([], ({ removal }) => removal.tagged(place, tag)),
+    namedBy: (digest) => read([], ({ removal }) => removal.namedBy(digest)),
+    takeOutTag: (place, tag) => written(tryWrite(({ removal }) => removal.removeTag(place, tag))),
+    takeOut: (digest, place) => written(tryWrite(({ removal }) => removal.remove(digest, place))),
 
     images: (page) => read([], ({ images }) => images.images(page)),
     totals: () => read(NOTHING, ({ images }) => images.totals()),
@@ -202,7 +221,7 @@ function grantOf({ registry, repository }: Place): string {
   return `grant ${registry} ${repository}`;
 }
 
-function expectWritten(written: true | undefined): void {
-  if (written === undefined)
-    throw new Error("records cannot be written now: another process holds the file; try again");
+function written<T>(result: T | undefined): T {
+  if (result === undefined) throw new Error("records cannot be written now: another process holds the file; try again");
+  return result;
 }

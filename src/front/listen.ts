@@ -14,7 +14,12 @@ export type ListenSpec =
       /** 0 lets the system choose. */
       readonly port: number;
     }
-  | { readonly kind: "unix"; readonly path: string };
+  | {
+      readonly kind: "unix";
+      readonly path: string;
+      /** Who may connect; owner and group by default. */
+      readonly mode?: number;
+    };
 
 export interface BoundAddress {
   /** `"127.0.0.1:5000"`, `"[::]:5000"`, `"unix:/run/layover.sock"`. */
@@ -40,7 +45,7 @@ const SOCKET_MODE = 0o660;
  */
 export async function listenOn(server: net.Server, spec: ListenSpec, flag: string): Promise<BoundAddress> {
   try {
-    return spec.kind === "unix" ? await listenOnPath(server, spec.path) : await listenOnPort(server, spec);
+    return spec.kind === "unix" ? await listenOnPath(server, spec) : await listenOnPort(server, spec);
   } catch (cause) {
     throw new ListenError(explain(spec, flag, cause), { cause });
   }
@@ -66,10 +71,13 @@ async function listenOnPort(server: net.Server, spec: ListenSpec & { kind: "tcp"
   return { text: hostPort(address.address, address.port), port: address.port };
 }
 
-async function listenOnPath(server: net.Server, path: string): Promise<BoundAddress> {
+async function listenOnPath(
+  server: net.Server,
+  { path, mode = SOCKET_MODE }: ListenSpec & { kind: "unix" },
+): Promise<BoundAddress> {
   if (await isStale(path)) rmSync(path);
   await listening(server, { path });
-  chmodSync(path, SOCKET_MODE);
+  chmodSync(path, mode);
   return { text: `unix:${path}`, port: undefined };
 }
 

@@ -32,9 +32,13 @@ export interface Cache {
 export type CacheState = NonNullable<AccessNotes["cache"]>;
 
 /** Where a route's links and tags are kept: by the registry's first upstream, not by its key, which a new map may move. */
-export function placeOf({ registry, repository }: Route): Place {
-  const [{ origin, basePath, namePrefix }] = registry.upstreams;
-  return { registry: `${origin}${basePath}/${namePrefix}`, repository };
+export function placeOf({ registry, repository }: Pick<Route, "registry" | "repository">): Place {
+  return { registry: registryText(registry), repository };
+}
+
+/** A registry as a Place names it. */
+export function registryText({ upstreams: [{ origin, basePath, namePrefix }] }: Registry): string {
+  return `${origin}${basePath}/${namePrefix}`;
 }
 
 /** `X-Cache` for people and older tools (compat C35), `Cache-Status` as RFC 9211 has it; and the state into the access line. */
