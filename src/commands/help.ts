@@ -1,13 +1,17 @@
 /**
  * What `layover help` prints: commands, then every option of the table by group, at most 100 columns wide.
  */
+import { COMMAND_FLAGS, flagsOfCommand, type CommandFlag } from "../config/command-flags.ts";
 import { GROUPS, OPTIONS, OPTION_NAMES, variableOf, type OptionName, type OptionText } from "../config/options.ts";
+import { CACHE_COMMANDS } from "./cache.ts";
 import { CLIENT_NAMES } from "./setup.ts";
 
 export const COMMANDS: Readonly<Record<string, string>> = {
   serve: "Run the proxy. This is the default.",
   check: "Read the configuration, ask every upstream, look at our certificate; exit code 1 when something is wrong.",
   setup: `Print a client's configuration: layover setup CLIENT, one of ${CLIENT_NAMES.join(", ")}.`,
+  cache:
+    "Look after the cache in --cache-dir, while a server runs on it or not; exit code 1 when something could not be done.",
   version: "Print version, commit, build time and Bun version.",
   help: "Print this text.",
 };
@@ -22,7 +26,7 @@ export function helpText(): string {
     "Usage: layover [command] [flags]",
     "",
     "Commands",
-    ...Object.entries(COMMANDS).flatMap(([name, text]) => inColumns(`  ${name}`, [text])),
+    ...Object.entries(COMMANDS).flatMap(([name, text]) => [...inColumns(`  ${name}`, [text]), ...detailsOf(name)]),
     "",
     ...wrapped(
       "Flags take one or two dashes and = or a space; switches also --no-x and --x=false. A flag wins over its environment " +
@@ -38,6 +42,19 @@ export function helpText(): string {
     "Times take ms s m h d: 500ms, 30s, 1h30m. Every option is described in docs/configuration.md.",
     "",
   ].join("\n");
+}
+
+/** The parts of a command and the flags that only it has. */
+function detailsOf(command: string): string[] {
+  const parts = command === "cache" ? Object.entries(CACHE_COMMANDS) : [];
+  return [
+    ...parts.flatMap(([name, { operands, help }]) => inColumns(`    ${`cache ${name} ${operands}`.trimEnd()}`, [help])),
+    ...flagsOfCommand(command).flatMap((name) => {
+      const { flag, short, placeholder, help }: CommandFlag = COMMAND_FLAGS[name];
+      const shown = `${short === undefined ? "" : `-${short}, `}--${flag} ${placeholder}`;
+      return inColumns(`    ${shown.trimEnd()}`, [help]);
+    }),
+  ];
 }
 
 function optionLines(name: OptionName): string[] {

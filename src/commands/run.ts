@@ -11,12 +11,16 @@ import { createMapSource } from "../config/map-source.ts";
 import { ConfigError, problemLine, suggestion } from "../config/problem.ts";
 import { StartError, type Settings, type StartServer } from "../config/settings.ts";
 import { createLog, type Log } from "../log.ts";
+import { UpkeepError } from "../proxy/upkeep.ts";
+import type { RegistryMap } from "../registry/registry.ts";
 import { createAsker, mapServer } from "./ask.ts";
 import { BUILD, versionText } from "./build.ts";
+import { CACHE_COMMANDS, cacheCommand } from "./cache.ts";
 import { check, checkText } from "./check.ts";
 import { COMMANDS, helpText } from "./help.ts";
 import { serve } from "./serve.ts";
 import { CLIENT_NAMES, setupText } from "./setup.ts";
+import { openUpkeep } from "./upkeep-client.ts";
 
 export interface Surroundings {
   readonly env: Environment;
@@ -47,7 +51,7 @@ export async function run(argv: readonly string[], surroundings: Surroundings): 
       surroundings.complain(`${lines.join("")}layover: see "layover help"\n`);
       return 2;
     }
-    if (!(error instanceof StartError)) throw error;
+    if (!(error instanceof StartError || error instanceof UpkeepError)) throw error;
     surroundings.complain(`layover: ${error.message}\n`);
     return 1;
   }
@@ -64,6 +68,8 @@ async function runCommand(line: CommandLine, surroundings: Surroundings): Promis
     case "setup":
       refuseOperands(line, 1);
       return runSetup(line, surroundings);
+    case "cache":
+      return runCache(line, surroundings);
     default:
       if (line.problems.length > 0) throw new ConfigError(line.problems);
       throw usage(`unknown command ${line.command}${suggestion(line.command ?? "", Object.keys(COMMANDS))}`);
@@ -91,16 +97,44 @@ async function runSetup(line: CommandLine, surroundings: Surroundings): Promise<
   if (client === undefined) throw usage(`setup: expected a client: ${CLIENT_NAMES.join(", ")}`);
   if (!CLIENT_NAMES.includes(client)) throw usage(`setup: unknown client ${client}${suggestion(client, CLIENT_NAMES)}`);
   const { settings } = await load(line, surroundings);
-  const asker = createAsker(settings.upstream, BUILD.version);
-  const request = (url: URL, signal: AbortSignal) => asker.ask(url, mapServer(url), signal);
-  const maps = await createMapSource(settings.map, { log: quietLog(), readFile: readText, request });
-  maps.close();
-  await asker.close();
-  surroundings.print(setupText(client, { origin: originOf(settings), map: maps.current() }) ?? "");
+  surroundings.print(setupText(client, { origin: originOf(settings), map: await loadMap(settings) }) ?? "");
   return 0;
 }
 
-function refuseOperands({ command, operands }: CommandLine, allowed: number): void {
+async function runCache(line: CommandLine, surroundings: Surroundings): Promise<0 | 1> {
+  const [name = "", ...operands] = line.operands;
+  const known = CACHE_COMMANDS[name];
+  if (known === undefined) {
+    const names = Object.keys(CACHE_COMMANDS);
+    throw usage(
+      name === "" ? `cache: expected ${names.join(", ")}` : `cache: unknown command ${name}${suggestion(name, names)}`,
+    );
+  }
+  refuseOperands({ command: `cache ${name}`, operands }, known.most);
+  if (operands.length < known.least) throw usage(`cache ${name}: expected ${known.operands}`);
+  const { settings, warnings } = await load(line, surroundings);
+  if (settings.cache === undefined)
+    throw usage("cache: expected --cache-dir or LAYOVER_CACHE_DIR, the folder of the cache");
+  const { print, complain, isTerminal } = surroundings;
+  for (const warning of warnings) complain(`layover: ${warning}\n`);
+  const opened = await openUpkeep(settings.cache, settings, {
+    log: commandLog(complain),
+    loadMap: () => loadMap(settings),
+  });
+  try {
+    const output = line.commandFlags.has("json") ? "json" : "table";
+    // The line is written over, so only a person's terminal gets it.
+    const progress = (text: string) => (isTerminal ? complain(`\r\x1b[K${text}`) : undefined);
+    return await cacheCommand(
+      { name, operands, output },
+      { upkeep: opened.upkeep, print, complain, progress, now: Date.now },
+    );
+  } finally {
+    await opened.close();
+  }
+}
+
+function refuseOperands({ command, operands }: Pick<CommandLine, "command" | "operands">, allowed: number): void {
   const extra = operands[allowed];
   if (extra !== undefined) throw usage(`${command}: unexpected argument ${extra}`);
 }
@@ -117,6 +151,27 @@ function load(line: CommandLine, { env, isTerminal }: Surroundings): Promise<Loa
 
 function readText(path: string): Promise<string> {
   return readFile(path, "utf8");
+}
+
+async function loadMap(settings: Settings): Promise<RegistryMap> {
+  const asker = createAsker(settings.upstream, BUILD.version);
+  const request = (url: URL, signal: AbortSignal) => asker.ask(url, mapServer(url), signal);
+  try {
+    const maps = await createMapSource(settings.map, { log: quietLog(), readFile: readText, request });
+    maps.close();
+    return maps.current();
+  } finally {
+    await asker.close();
+  }
+}
+
+/** What a command meets and its answer does not say, as a line for a person. */
+function commandLog(complain: (text: string) => void): Log {
+  const write = (line: string) => {
+    const { msg, err } = JSON.parse(line);
+    complain(`layover: ${msg}${err === undefined ? "" : `: ${err.message}`}\n`);
+  };
+  return createLog({ level: "warn", format: "json" }, { destination: { write } });
 }
 
 /** Commands that end at once speak in their own words. */

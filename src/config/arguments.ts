@@ -3,6 +3,14 @@
  * take one or two dashes, `=` or a space; switches take `--x`, `--no-x` and `--x=false`. Meaning comes later, in `load`.
  */
 import { parseArgs } from "node:util";
+import {
+  COMMAND_FLAGS,
+  COMMAND_FLAG_NAMES,
+  commandFlagNamed,
+  flagsOfCommand,
+  type CommandFlag,
+  type CommandFlagName,
+} from "./command-flags.ts";
 import { OPTIONS, OPTION_NAMES, optionOfFlag, type OptionName } from "./options.ts";
 import { suggestion, type Problem } from "./problem.ts";
 
@@ -14,6 +22,8 @@ export interface CommandLine {
   /** `-help`, `--help` or `-h` was given; `-version` or `--version`. */
   readonly wants: "help" | "version" | undefined;
   readonly flags: ReadonlyMap<OptionName, string>;
+  /** Flags of this command only, with every value given; a switch has none. */
+  readonly commandFlags: ReadonlyMap<CommandFlagName, readonly string[]>;
   /** Flags that are not known or lack a value. */
   readonly problems: readonly Problem[];
 }
@@ -23,17 +33,21 @@ export function readCommandLine(argv: readonly string[]): CommandLine {
   const words: string[] = [];
   const flags = new Map<OptionName, string>();
   const problems: Problem[] = [];
+  const commandFlags = new Map<CommandFlagName, readonly string[]>();
+  const tokens = tokensOf(argv);
   let wants: CommandLine["wants"];
   // The word behind an unknown flag is its value as far as anybody can tell: `--lisen :80` is one mistake, not two.
   let valueAt = -1;
-  for (const token of tokensOf(argv)) {
+  const own = flagsOfCommand(tokens.find((token) => token.kind === "positional")?.value ?? "");
+  for (const token of tokens) {
     if (token.kind === "positional" && token.index !== valueAt) words.push(token.value);
     if (token.kind !== "option") continue;
     if (token.name === "help" || token.name === "h") wants = "help";
     else if (token.name === "version") wants ??= "version";
-    else if (!readFlag(token, { flags, problems }) && token.value === undefined) valueAt = token.index + 1;
+    else if (readCommandFlag(token, { commandFlags, problems, own })) continue;
+    else if (!readFlag(token, { flags, problems, own }) && token.value === undefined) valueAt = token.index + 1;
   }
-  return { command: words[0], operands: words.slice(1), wants, flags, problems };
+  return { command: words[0], operands: words.slice(1), wants, flags, commandFlags, problems };
 }
 
 interface FlagToken {
@@ -46,6 +60,28 @@ interface FlagToken {
 interface Found {
   readonly flags: Map<OptionName, string>;
   readonly problems: Problem[];
+  /** The flags that the command has besides the options. */
+  readonly own: readonly CommandFlagName[];
+}
+
+interface FoundOfCommand extends Omit<Found, "flags"> {
+  readonly commandFlags: Map<CommandFlagName, readonly string[]>;
+}
+
+/** @returns false for a flag that is none of the command's own */
+function readCommandFlag(token: FlagToken, { commandFlags, problems, own }: FoundOfCommand): boolean {
+  const name = commandFlagNamed(token.name);
+  if (name === undefined || !own.includes(name)) return false;
+  const from = `flag ${token.rawName}`;
+  const { flag, placeholder }: CommandFlag = COMMAND_FLAGS[name];
+  const isNextFlag = token.inlineValue === false && /^-./.test(token.value ?? "");
+  if (placeholder === "") {
+    if (token.value === undefined) commandFlags.set(name, []);
+    else problems.push({ from, what: `expected no value; write --${flag}` });
+  } else if (token.value === undefined || token.value === "" || isNextFlag) {
+    problems.push({ from, what: `expected a value: --${flag}=${placeholder}` });
+  } else commandFlags.set(name, [...(commandFlags.get(name) ?? []), token.value]);
+  return true;
 }
 
 /** @returns false for a flag nobody knows */
@@ -53,7 +89,8 @@ function readFlag(token: FlagToken, found: Found): boolean {
   const positive = token.name.startsWith("no-") ? optionOfFlag(token.name.slice(3)) : undefined;
   const name = optionOfFlag(token.name) ?? positive;
   if (name === undefined || (positive !== undefined && !isSwitch(positive))) {
-    const known = [...OPTION_NAMES.map((option) => `--${OPTIONS[option].flag}`), "--help", "--version"];
+    const flags = [...OPTION_NAMES.map((option) => OPTIONS[option].flag), ...found.own, "help", "version"];
+    const known = flags.map((flag) => `--${flag}`);
     found.problems.push({ from: `flag ${token.rawName}`, what: `unknown flag${suggestion(`--${token.name}`, known)}` });
     return false;
   }
@@ -64,7 +101,7 @@ function readFlag(token: FlagToken, found: Found): boolean {
 function readKnown(
   name: OptionName,
   token: FlagToken,
-  { flags, problems, isNegated }: Found & { isNegated: boolean },
+  { flags, problems, isNegated }: Omit<Found, "own"> & { isNegated: boolean },
 ): void {
   const from = `flag ${token.rawName}`;
   if (isSwitch(name)) {
@@ -93,7 +130,20 @@ function tokensOf(argv: readonly string[]) {
       { type: isSwitch(name) ? ("boolean" as const) : ("string" as const) },
     ]),
   );
-  return parseArgs({ args: withTwoDashes(argv), options, strict: false, tokens: true, allowPositionals: true }).tokens;
+  const ofCommands = Object.fromEntries(
+    COMMAND_FLAG_NAMES.map((name) => {
+      const { flag, short, placeholder }: CommandFlag = COMMAND_FLAGS[name];
+      const type = placeholder === "" ? ("boolean" as const) : ("string" as const);
+      return [flag, { type, ...(short !== undefined && { short }) }];
+    }),
+  );
+  return parseArgs({
+    args: withTwoDashes(argv),
+    options: { ...options, ...ofCommands },
+    strict: false,
+    tokens: true,
+    allowPositionals: true,
+  }).tokens;
 }
 
 /** `-listen=:80` → `--listen=:80`, as users of Go programs write it (compat C31). A single letter stays a short flag. */
