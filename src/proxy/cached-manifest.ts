@@ -107,7 +107,7 @@ export function createCachedManifests(cache: Cache, access: Access, publics: Pub
     }
   }
 
-  /** One HEAD; one GET instead where HEAD is not understood or leaves out what is needed (protocol R208). */
+  /** One HEAD, or the GET that stood in for it (protocol R208). */
   async function revalidate(request: RegistryRequest, tag: string, known: TagRecord | undefined): Promise<Resolution> {
     const { registry } = request.route;
     const place = placeOf(request.route);
@@ -117,9 +117,8 @@ export function createCachedManifests(cache: Cache, access: Access, publics: Pub
       const verdict = await judge(request, response);
       if (verdict === "pass") return PASS;
       if (verdict === "absent") records.removeTag(place, tag);
-      if (verdict === "absent" || verdict === "bad") throw await errorOfAnswer(response, request);
-      const told = verdict === "good" ? factsOf(response) : undefined;
-      const found = told === undefined ? await fetchFirst(request, tag) : { ...told, kind: "found" as const };
+      if (verdict !== "good") throw await errorOfAnswer(response, request);
+      const found = await foundBy(request, tag, response);
       if (found.kind === "pass") return PASS;
       const { digest, mediaType, bytes } = found;
       publics.proven(place, digest.text);
@@ -134,17 +133,13 @@ export function createCachedManifests(cache: Cache, access: Access, publics: Pub
   async function judge(
     request: RegistryRequest,
     response: UpstreamResponse,
-  ): Promise<"good" | "pass" | "absent" | "unheard" | "bad"> {
+  ): Promise<"good" | "pass" | "absent" | "bad"> {
     if (response.status < 500 && response.status !== 429) outages.answered(request.route.registry);
     if (response.status === 200) return "good";
     if (response.status === 401 || response.status === 403) {
       publics.refuted(placeOf(request.route));
       await response.body?.cancel();
       return "pass";
-    }
-    if (response.status === 405) {
-      await response.body?.cancel();
-      return "unheard";
     }
     return response.status === 404 ? "absent" : "bad";
   }
@@ -181,12 +176,9 @@ export function createCachedManifests(cache: Cache, access: Access, publics: Pub
     const response = await ask(request, "HEAD", digest.text);
     const verdict = await judge(request, response);
     if (verdict === "pass") return PASS;
-    if (verdict === "absent" || verdict === "bad") throw await errorOfAnswer(response, request);
-    const told = verdict === "good" ? factsOf(response) : undefined;
-    const isTold = told !== undefined && told.digest.text === digest.text;
-    const found = isTold
-      ? { ...told, kind: "found" as const, state: "MISS" as const }
-      : await fetchFirst(request, digest.text);
+    if (verdict !== "good") throw await errorOfAnswer(response, request);
+    const found = await foundBy(request, digest.text, response);
+    if (found.kind === "found" && found.digest.text !== digest.text) return PASS;
     if (found.kind === "found") publics.proven(place, digest.text);
     return found;
   }
@@ -209,12 +201,23 @@ export function createCachedManifests(cache: Cache, access: Access, publics: Pub
     return found.kind === "pass" ? undefined : found.content;
   }
 
-  /** One GET, verified, kept and linked. */
+  /** What a HEAD tells; where a GET stood in for it, or it tells too little, the manifest itself. */
+  async function foundBy(request: RegistryRequest, text: string, response: UpstreamResponse): Promise<Resolution> {
+    if (response.body !== null) return take(request, text, response);
+    const told = factsOf(response);
+    return told === undefined ? fetchFirst(request, text) : { ...told, kind: "found", state: "MISS" };
+  }
+
   async function fetchFirst(request: RegistryRequest, text: string): Promise<Resolution> {
     const response = await ask(request, "GET", text);
     const verdict = await judge(request, response);
     if (verdict === "pass") return PASS;
     if (verdict !== "good") throw await errorOfAnswer(response, request);
+    return take(request, text, response);
+  }
+
+  /** Verified, kept and linked. */
+  async function take(request: RegistryRequest, text: string, response: UpstreamResponse): Promise<Resolution> {
     const asked = parseDigest(text);
     const reference: Reference = asked === undefined ? { kind: "tag", tag: text } : { kind: "digest", digest: asked };
     const endpoint: ManifestEndpoint = { ...request.endpoint, kind: "manifest", name: "", reference };

@@ -1,7 +1,8 @@
 /**
  * HEAD where upstreams cannot: public.ecr.aws answers 401 to HEAD of blobs (protocol R130), some send no length (R140), some
  * 405 (R169), and signed URLs are good for GET only (R137). One GET then stands in: of one byte for a blob, of the whole for
- * the rest, and its answer is given the shape of an answer to HEAD.
+ * the rest, and its answer is given the shape of an answer to HEAD; a manifest that came is handed on as its body, so that nobody
+ * has to ask for it twice (R208).
  */
 import { createHash } from "node:crypto";
 import { discardBody, readBody } from "./body.ts";
@@ -74,5 +75,5 @@ async function ofWhole(
   headers.set("content-length", String(bytes.byteLength));
   if (lacksDigest(headers, path))
     headers.set("docker-content-digest", `sha256:${createHash("sha256").update(bytes).digest("hex")}`);
-  return { ...answer, headers, body: null };
+  return { ...answer, headers, body: new Blob([bytes]).stream() };
 }

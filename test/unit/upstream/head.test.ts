@@ -115,15 +115,13 @@ describe("HEAD of a manifest", () => {
     registry.faults.manifest.headStatus = 405;
     registry.faults.manifest.digestHeader = false;
     const answer = await testClient().send(ask(registryAt(registry.url), tag));
-    expect([answer.status, answer.headers.get("content-length"), answer.body]).toEqual([
-      200,
-      String(manifest?.bytes.length),
-      null,
-    ]);
+    expect([answer.status, answer.headers.get("content-length")]).toEqual([200, String(manifest?.bytes.length)]);
     expect([answer.headers.get("docker-content-digest"), answer.headers.get("content-type")]).toEqual([
       image.digest,
       image.mediaType,
     ]);
+    // What came is handed on, so that a cache need not ask twice.
+    expect(await new Response(answer.body).text()).toBe(new TextDecoder().decode(manifest?.bytes));
   });
 
   test("[R140] without length or digest becomes GET, and with both by digest it does not", async () => {
