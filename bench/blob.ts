@@ -5,9 +5,9 @@
  * A blob that is asked for as a range is not hashed (no part has a digest): the difference between the two is what
  * checking costs.
  */
+import { cpuOf, type Download, download, speedOf } from "./download.ts";
 import { BLOB_BYTES, type Lab } from "./lab.ts";
-import { ratioOf, type Sample, sampleOf, show } from "./numbers.ts";
-import type { MeasuredProcess } from "./process.ts";
+import { ratioOf, show } from "./numbers.ts";
 import type { Row } from "./table.ts";
 
 const GOAL_RATIO = 0.8;
@@ -33,29 +33,6 @@ export async function measureBlobs(lab: Lab, { rounds }: { rounds: number }): Pr
   }
   await Promise.all([layover.stop(), passThrough.stop()]);
   return rowsOf({ ours, theirs, unhashed, direct });
-}
-
-interface Download {
-  /** 10^6 bytes a second. */
-  readonly megabytesPerSecond: number;
-  /** Of the server. */
-  readonly cpuSeconds: number;
-}
-
-async function download(
-  server: MeasuredProcess,
-  { path, range }: { path: string; range: string | undefined },
-): Promise<Download> {
-  const before = server.cpuSeconds();
-  const ranged = range === undefined ? [] : ["--range", range];
-  const report = "%{http_code} %{size_download} %{time_total}";
-  const command = ["curl", "-s", "-o", "/dev/null", "-w", report, ...ranged, `${server.url}${path}`];
-  const curl = Bun.spawn(command, { stdout: "pipe" });
-  const [status, bytes, seconds] = (await new Response(curl.stdout).text()).split(" ").map(Number);
-  const expected = range === undefined ? 200 : 206;
-  if (status !== expected || bytes !== BLOB_BYTES || seconds === undefined)
-    throw new Error(`expected ${expected} and ${BLOB_BYTES} bytes, got ${status} and ${bytes}`);
-  return { megabytesPerSecond: BLOB_BYTES / 1e6 / seconds, cpuSeconds: server.cpuSeconds() - before };
 }
 
 interface Downloads {
@@ -92,12 +69,4 @@ function rowsOf({ ours, theirs, unhashed, direct }: Downloads): Row[] {
 function cpuRow(what: string, ours: readonly Download[], theirs: readonly Download[]): Row {
   const [mine, peer] = [cpuOf(ours), cpuOf(theirs)];
   return { what, layover: show(mine, 2), passThrough: show(peer, 2), ratio: show(ratioOf(mine, peer), 2) };
-}
-
-function speedOf(downloads: readonly Download[]): Sample {
-  return sampleOf(downloads.map(({ megabytesPerSecond }) => megabytesPerSecond));
-}
-
-function cpuOf(downloads: readonly Download[]): Sample {
-  return sampleOf(downloads.map(({ cpuSeconds }) => cpuSeconds));
 }

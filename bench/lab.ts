@@ -15,12 +15,14 @@ export const BLOB_BYTES = 1024 ** 3;
 export interface Lab {
   readonly upstream: MeasuredProcess;
   readonly binary: string;
+  /** Of this run: in memory, removed by `close`. */
+  readonly dir: string;
   /** Path and query of each, the same at all of them. */
   readonly blobPath: string;
   readonly manifestPath: string;
   /** Flags of a Layover before the upstream, without `--listen`. */
   layoverArguments(): string[];
-  startLayover(): Promise<MeasuredProcess>;
+  startLayover(flags?: readonly string[]): Promise<MeasuredProcess>;
   startPassThrough(): Promise<MeasuredProcess>;
   /** Ends everything that was started here and removes what it wrote. */
   close(): Promise<void>;
@@ -58,10 +60,11 @@ export async function openLab(): Promise<Lab> {
   return {
     upstream,
     binary,
+    dir,
     blobPath: `/v2/bench/app/blobs/${digest}`,
     manifestPath: "/v2/bench/app/manifests/latest",
     layoverArguments,
-    startLayover: () => run([binary, "--listen", "127.0.0.1:0", ...layoverArguments()]),
+    startLayover: (flags = []) => run([binary, "--listen", "127.0.0.1:0", ...layoverArguments(), ...flags]),
     startPassThrough: () => start(["bench/pass-through.ts", upstream.url]),
     async close() {
       await Promise.all(running.map((child) => child.stop()));

@@ -8,8 +8,8 @@ import type { MeasuredProcess } from "./process.ts";
 import type { Row } from "./table.ts";
 
 const GOAL_IDLE_MB = 80;
-const GOAL_PEAK_MB = 250;
-const CLIENTS = 100;
+export const GOAL_PEAK_MB = 250;
+export const CLIENTS = 100;
 const CLIENT_BYTES_PER_SECOND = 1e6;
 const CLIENT_SECONDS = 10;
 /** After this the runtime has given back what it does not need. */
@@ -59,18 +59,19 @@ export async function measureSlowClients(lab: Lab): Promise<Row[]> {
   ];
 }
 
-function anonymousPart(megabytes: number): string {
+export function anonymousPart(megabytes: number): string {
   return `${megabytes.toFixed(0)} of it anonymous`;
 }
 
-interface SlowService {
+export interface SlowService {
   readonly peak: number;
   /** Highest of the samples. */
   readonly anonymous: number;
   readonly megabytesPerSecond: number;
 }
 
-async function serveSlowly(server: MeasuredProcess, path: string): Promise<SlowService> {
+/** A hundred clients at 1 MB/s, for ten seconds. */
+export async function serveSlowly(server: MeasuredProcess, path: string): Promise<SlowService> {
   const pace = [CLIENTS, CLIENT_BYTES_PER_SECOND, CLIENT_SECONDS].map(String);
   const script = join(import.meta.dir, "slow-clients.ts");
   const clients = Bun.spawn([process.execPath, "--no-env-file", script, `${server.url}${path}`, ...pace]);

@@ -1,15 +1,17 @@
 /**
  * `npm run bench`: measures the compiled binary beside a bare pass-through and prints one table. `--long` takes more
- * rounds; names of parts (`blob memory start small`) leave the others out. docs/benchmarks.md says what each line means.
+ * rounds; names of parts (`blob memory start small cached`) leave the others out. docs/benchmarks.md says what each line means.
  */
+import { availableParallelism } from "node:os";
 import { measureBlobs } from "./blob.ts";
+import { measureCached } from "./cached.ts";
 import { openLab } from "./lab.ts";
 import { measureIdle, measureSlowClients } from "./memory.ts";
 import { measureSmallRequests } from "./small.ts";
 import { measureStart } from "./start.ts";
 import { formatTable, type Row } from "./table.ts";
 
-const PARTS = ["blob", "memory", "start", "small"] as const;
+const PARTS = ["blob", "memory", "start", "small", "cached"] as const;
 type Part = (typeof PARTS)[number];
 
 const given = process.argv.slice(2);
@@ -26,6 +28,7 @@ try {
 } finally {
   await lab.close();
 }
+console.log(`${new Date().toISOString().slice(0, 10)}, ${availableParallelism()} cores, Bun ${Bun.version}\n`);
 console.log(formatTable(rows));
 
 function isPart(word: string): word is Part {
@@ -43,5 +46,7 @@ async function measure(part: Part): Promise<Row[]> {
       return measureStart(lab, { rounds: isLong ? 30 : 10 });
     case "small":
       return measureSmallRequests(lab, isLong ? { rounds: 5, seconds: 10 } : { rounds: 3, seconds: 3 });
+    case "cached":
+      return measureCached(lab, { rounds: isLong ? 15 : 5 });
   }
 }
