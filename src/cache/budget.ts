@@ -7,6 +7,7 @@
  */
 import { statfs } from "node:fs/promises";
 import { storeErrorOf } from "./disk.ts";
+import { within } from "./open-files.ts";
 import { StoreError } from "./store.ts";
 
 export interface BudgetOptions {
@@ -46,6 +47,9 @@ export interface Budget {
   reserve(writtenBytes: number): Reservation;
 }
 
+/** Longer than eviction takes; who asks in vain is served without the store. */
+const ROOM_TIMEOUT_MS = 5000;
+
 interface Part {
   reserved: number;
   written: number;
@@ -75,7 +79,7 @@ export function createBudget(options: BudgetOptions, dependencies: BudgetDepende
     const mine = turn.then(action);
     // The next one must come on whether this one failed or not; the failure belongs to who asked.
     turn = mine.catch(() => undefined);
-    return mine;
+    return within(ROOM_TIMEOUT_MS, mine);
   }
 
   async function findRoom(): Promise<void> {

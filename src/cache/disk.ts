@@ -1,8 +1,8 @@
 /**
- * What a file system answers, told as the Store tells it, and the two habits that make files durable: a directory is
- * synced after a name in it changed, and a write is repeated until all of it is written.
+ * What a file system answers, told as the Store tells it; and the habit that makes names durable: a directory is synced after
+ * a name in it changed.
  */
-import { type FileHandle, lstat, open } from "node:fs/promises";
+import { lstat, open } from "node:fs/promises";
 import { StoreError } from "./store.ts";
 
 /** No room, whoever says so: the disk, a quota, a limit on the size of files. */
@@ -49,14 +49,5 @@ export async function syncDirectory(path: string): Promise<void> {
     if (errorCode(cause) !== "EINVAL") throw cause;
   } finally {
     await handle.close();
-  }
-}
-
-/** Writes all of `bytes`; one call of the system may write less. */
-export async function writeAll(handle: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
-  let written = 0;
-  while (written < bytes.byteLength) {
-    const { bytesWritten } = await handle.write(bytes, written, bytes.byteLength - written, position + written);
-    written += bytesWritten;
   }
 }

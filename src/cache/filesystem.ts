@@ -6,7 +6,7 @@
  * content is only ever renamed into its place, whole and verified.
  */
 import { constants } from "node:fs";
-import { type FileHandle, open, unlink } from "node:fs/promises";
+import { open, unlink } from "node:fs/promises";
 import type { Log } from "../log.ts";
 import { type Digest, isVerifiable } from "../registry/digest.ts";
 import { createBudget } from "./budget.ts";
@@ -15,10 +15,10 @@ import { setAside } from "./damaged.ts";
 import { storeErrorOf, unlessMissing } from "./disk.ts";
 import { hashPart } from "./hash-file.ts";
 import { committedBytes, hasherFor, isDigestOfNothing, layoutIn, prepareLayout, reportStrangers } from "./layout.ts";
-import { createOpenFiles, type OpenFiles } from "./open-files.ts";
+import { createOpenFiles, type OpenFile, within } from "./open-files.ts";
 import { openSpoolFile } from "./spool-file.ts";
 import { createSpoolFolder, type SpoolFolder, type Suspended } from "./spool-folder.ts";
-import { type ContentReader, type Spool, type Store, StoreError } from "./store.ts";
+import { type ContentReader, type Spool, type Store, type StoredContent, StoreError } from "./store.ts";
 
 export interface FilesystemStoreOptions {
   /** Made when missing. */
@@ -39,6 +39,11 @@ export interface FilesystemStoreDependencies {
   readonly now?: () => number;
 }
 
+/** A disk that takes longer for one step has failed: a pull goes on without it. */
+const DISK_TIMEOUT_MS = 20_000;
+/** Before the first byte there is less time: clients wait half a minute for a header block, in all (protocol R174). */
+const FIRST_TIMEOUT_MS = 5000;
+
 /**
  * Opens the store. A read-only directory still serves what it holds; spools are then refused as `broken`.
  * @throws StoreError `broken` when the directory can neither be made nor read
@@ -49,7 +54,7 @@ export async function createFilesystemStore(
 ): Promise<Store> {
   const { log, makeRoom = async () => false, now = Date.now } = dependencies;
   const layout = layoutIn(options.directory);
-  const files = createOpenFiles();
+  const files = createOpenFiles({ timeoutMs: DISK_TIMEOUT_MS });
   await prepare();
   const count = startCount(layout, { log });
   const budget = createBudget(options, {
@@ -76,13 +81,21 @@ export async function createFilesystemStore(
 
   async function spool(digest: Digest, expectedBytes: number | undefined): Promise<Spool> {
     if (!isVerifiable(digest)) throw new StoreError("broken", `content of ${digest.text} cannot be verified`);
+    const opening = openSpool(digest, expectedBytes);
+    let isLate = false;
+    opening.then((late) => (isLate ? late.suspend() : undefined)).catch(() => undefined);
     try {
-      const suspended = await folder.take(digest);
-      const found = suspended === undefined ? undefined : await resume(digest, suspended, expectedBytes);
-      return found ?? (await begin(digest, expectedBytes));
+      return await within(FIRST_TIMEOUT_MS, opening);
     } catch (cause) {
+      isLate = true;
       throw storeErrorOf(cause, `open a spool for ${digest.text}`);
     }
+  }
+
+  async function openSpool(digest: Digest, expectedBytes: number | undefined): Promise<Spool> {
+    const suspended = await folder.take(digest);
+    const found = suspended === undefined ? undefined : await resume(digest, suspended, expectedBytes);
+    return found ?? begin(digest, expectedBytes);
   }
 
   /** Undefined when what was left is of no use. */
@@ -138,9 +151,8 @@ export async function createFilesystemStore(
   }
 
   async function verify(digest: Digest, signal: AbortSignal): Promise<"good" | "damaged" | undefined> {
-    const opened = await openCommitted(digest);
-    if (opened === undefined) return undefined;
-    const content = readerOf(opened, files);
+    const content = await openCommitted(digest);
+    if (content === undefined) return undefined;
     const { bytes } = content;
     const hasher = hasherFor(digest);
     try {
@@ -158,29 +170,40 @@ export async function createFilesystemStore(
     return "damaged";
   }
 
-  async function openCommitted(digest: Digest): Promise<{ handle: FileHandle; bytes: number } | undefined> {
+  async function find(digest: Digest): Promise<StoredContent | undefined> {
+    if (!isVerifiable(digest)) return undefined;
+    try {
+      const bytes = await within(FIRST_TIMEOUT_MS, committedBytes(layout, digest));
+      return bytes === undefined ? undefined : { digest: digest.text, bytes };
+    } catch (cause) {
+      throw storeErrorOf(cause, `look for ${digest.text}`);
+    }
+  }
+
+  async function openContent(digest: Digest): Promise<ContentReader | undefined> {
+    try {
+      return await openCommitted(digest);
+    } catch (cause) {
+      throw storeErrorOf(cause, `open ${digest.text}`);
+    }
+  }
+
+  async function openCommitted(digest: Digest): Promise<ContentReader | undefined> {
     if (!isVerifiable(digest)) return undefined;
     const path = layout.pathOf(digest);
     // Not following links, not waiting for the writer of a pipe: whatever lies there, opening it is harmless.
     const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
-    const handle = await unlessMissing(files.open(path, flags).catch(unlessLink));
-    if (handle === undefined) return undefined;
-    const stats = await handle.stat();
-    if (stats.isFile() && (stats.size > 0 || isDigestOfNothing(digest))) return { handle, bytes: stats.size };
-    await files.close(handle);
+    const file = await unlessMissing(files.open(path, flags).catch(unlessLink));
+    if (file === undefined) return undefined;
+    const bytes = await file.bytes();
+    if (bytes !== undefined && (bytes > 0 || isDigestOfNothing(digest))) return readerOf(file, bytes);
+    await file.close();
     return undefined;
   }
 
   return {
-    async find(digest) {
-      if (!isVerifiable(digest)) return undefined;
-      const bytes = await committedBytes(layout, digest);
-      return bytes === undefined ? undefined : { digest: digest.text, bytes };
-    },
-    async open(digest) {
-      const opened = await openCommitted(digest);
-      return opened === undefined ? undefined : readerOf(opened, files);
-    },
+    find,
+    open: openContent,
     spool,
     remove,
     list: () => contentsOf(layout),
@@ -227,14 +250,10 @@ function unlessLink(cause: unknown): undefined {
   return undefined;
 }
 
-function readerOf({ handle, bytes }: { handle: FileHandle; bytes: number }, files: OpenFiles): ContentReader {
+function readerOf(file: OpenFile, bytes: number): ContentReader {
   return {
     bytes,
-    async read(into, position) {
-      if (position >= bytes) return 0;
-      const part = into.subarray(0, bytes - position);
-      return (await handle.read(part, 0, part.byteLength, position)).bytesRead;
-    },
-    close: () => files.close(handle),
+    read: async (into, position) => (position < bytes ? file.read(into.subarray(0, bytes - position), position) : 0),
+    close: file.close,
   };
 }

@@ -56,6 +56,9 @@ export interface RunningFillDependencies extends DownloadDependencies {
   readonly log: Pick<Log, "info" | "warn">;
 }
 
+/** A part of what a client waits for its header block. */
+const PUT_AWAY_MS = 2000;
+
 /** @param onSettled called once no further reader may join, before `done` settles */
 export function startFill(
   options: RunningFillOptions,
@@ -78,7 +81,7 @@ export function startFill(
   const done = run();
 
   async function run(): Promise<FillResult> {
-    await options.after;
+    await settled(options.after);
     try {
       return await fill();
     } catch (error) {
@@ -270,6 +273,14 @@ export function startFill(
       await done;
     },
   };
+}
+
+/** Waits for a spool to be put away, but not for a disk that hangs: then there is nothing to go on with. */
+async function settled(earlier: Promise<unknown>): Promise<void> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const deadline = new Promise<void>((resolve) => (timer = setTimeout(resolve, PUT_AWAY_MS)));
+  await Promise.race([earlier, deadline]);
+  clearTimeout(timer);
 }
 
 /** The upstream was asked for bytes behind the end. */

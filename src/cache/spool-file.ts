@@ -9,7 +9,7 @@ import { mkdir, rename, unlink } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { Digest } from "../registry/digest.ts";
 import type { Reservation } from "./budget.ts";
-import { fileBytes, storeErrorOf, syncDirectory, unlessMissing, writeAll } from "./disk.ts";
+import { fileBytes, storeErrorOf, syncDirectory, unlessMissing } from "./disk.ts";
 import { hashPart } from "./hash-file.ts";
 import { hasherFor } from "./layout.ts";
 import type { OpenFiles } from "./open-files.ts";
@@ -41,8 +41,7 @@ type State = "open" | "failed" | "ended";
 /** @throws the file system's error */
 export async function openSpoolFile(file: SpoolFile, dependencies: SpoolFileDependencies): Promise<Spool> {
   const { digest, path, target, reservation } = file;
-  const { files } = dependencies;
-  const handle = await files.open(path, file.bytes === 0 ? "wx+" : "r+");
+  const handle = await dependencies.files.open(path, file.bytes === 0 ? "wx+" : "r+");
   const hasher = hasherFor(digest);
   let length = file.bytes;
   let totalBytes: number | undefined;
@@ -52,12 +51,8 @@ export async function openSpoolFile(file: SpoolFile, dependencies: SpoolFileDepe
   let readers = 0;
   // What was found is hashed beside the request to the upstream; the first write waits for it.
   const stop = new AbortController();
-  const rehashed = hashPart({ read: readAt }, hasher, { first: 0, end: file.bytes, signal: stop.signal });
+  const rehashed = hashPart(handle, hasher, { first: 0, end: file.bytes, signal: stop.signal });
   rehashed.catch(() => undefined);
-
-  async function readAt(into: Uint8Array, position: number): Promise<number> {
-    return (await handle.read(into, 0, into.byteLength, position)).bytesRead;
-  }
 
   async function append(bytes: Uint8Array): Promise<void> {
     assertOpen("append");
@@ -67,7 +62,7 @@ export async function openSpoolFile(file: SpoolFile, dependencies: SpoolFileDepe
       if (totalBytes !== undefined && end > totalBytes) await refuse(`expected ${totalBytes} bytes, got more`);
       await holdRoom(end);
       // The write runs on a thread of its own; hashing meanwhile makes the two together as fast as the slower.
-      const writing = writeAll(handle, bytes, length);
+      const writing = handle.write(bytes, length);
       hasher.update(bytes);
       await writing;
       length = end;
@@ -120,7 +115,7 @@ export async function openSpoolFile(file: SpoolFile, dependencies: SpoolFileDepe
     await verify();
     assertOpen("commit");
     try {
-      await handle.datasync();
+      await handle.settle(length);
       await publish();
     } catch (cause) {
       if (state === "open") state = "failed";
@@ -168,7 +163,7 @@ export async function openSpoolFile(file: SpoolFile, dependencies: SpoolFileDepe
     // A running hash reads through this handle. How it ends is told to those who need it.
     stop.abort();
     await rehashed.catch(() => undefined);
-    if (readers === 0) await files.close(handle);
+    if (readers === 0) await handle.close();
   }
 
   function assertOpen(what: string): void {
@@ -184,13 +179,13 @@ export async function openSpoolFile(file: SpoolFile, dependencies: SpoolFileDepe
         return length;
       },
       async read(into, position) {
-        return position < length ? readAt(into.subarray(0, length - position), position) : 0;
+        return position < length ? handle.read(into.subarray(0, length - position), position) : 0;
       },
       async close() {
         if (!isOpen) return;
         isOpen = false;
         readers -= 1;
-        if (readers === 0 && state === "ended") await files.close(handle);
+        if (readers === 0 && state === "ended") await handle.close();
       },
     };
   }

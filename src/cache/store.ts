@@ -69,8 +69,9 @@ export interface Usage {
 }
 
 export interface Store {
+  /** @throws StoreError `broken` when the disk cannot tell; that is no reason to fail a pull */
   find(digest: Digest): Promise<StoredContent | undefined>;
-  /** A reader, or undefined when the content is not there. */
+  /** A reader, or undefined when the content is not there. @throws StoreError `broken` */
   open(digest: Digest): Promise<ContentReader | undefined>;
   /**
    * Begins, or goes on with, a download. `expectedBytes` is reserved against budget and disk.

@@ -1,7 +1,8 @@
 /** What only the Store on a file system promises: its tree, other processes, full and odd disks. */
 import { afterEach, describe, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
-import { mkdir, readdir, rename, rm, symlink, utimes, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readlink, rename, rm, symlink, utimes, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import {
@@ -152,26 +153,37 @@ describe("the tree", () => {
     for (const name of await readdir(dir.path)) await rm(dir.file(name), { recursive: true });
     const digest = await put(store, noise(10, 8));
     expect(await store.find(digest)).toBeDefined();
+    const [own = ""] = await readdir(dir.file("spool"));
+    expect(existsSync(dir.file("spool", own, "alive"))).toBe(true);
   });
 });
 
-describe("usage()", () => {
-  test("counts what was there in the background, and what happens meanwhile once", async () => {
-    const dir = await tempDir();
-    const first = await open(dir.path);
-    const present = [];
-    for (let seed = 0; seed < 50; seed++) present.push(await put(first.store, noise(100, 100 + seed)));
-    await first.store.close();
-    const { store } = await open(dir.path);
-    expect(store.usage().isComplete).toBe(false);
-    const [gone] = present;
-    const added = await put(store, noise(1000, 200));
-    if (gone !== undefined) await store.remove(gone);
-    await counted(store);
-    expect(store.usage()).toEqual({ bytes: 49 * 100 + 1000, count: 50, spooledBytes: 0, isComplete: true });
-    await store.remove(added);
-    expect(store.usage().bytes).toBe(49 * 100);
-  });
+test("no file stays open", async () => {
+  const openFiles = async (dir: TempDir): Promise<string[]> => {
+    const links = await Promise.all(
+      (await readdir("/proc/self/fd")).map((fd) => readlink(`/proc/self/fd/${fd}`).catch(() => "")),
+    );
+    return links.filter((path) => path.startsWith(dir.path));
+  };
+  const dir = await tempDir();
+  const { store } = await open(dir.path);
+  for (const [seed, end] of (["commit", "suspend", "discard"] as const).entries()) {
+    const bytes = noise(1000, seed);
+    const spool = await store.spool(digestOfBytes(bytes), 1000);
+    const reader = await spool.open();
+    await spool.append(bytes);
+    await spool[end]();
+    await reader.read(new Uint8Array(10), 0);
+    await reader.close();
+    await (await store.open(digestOfBytes(bytes)))?.close();
+    await store.verify(digestOfBytes(bytes), new AbortController().signal);
+  }
+  expect(await openFiles(dir)).toEqual([]);
+  const forgotten = await store.spool(digestOfBytes(noise(1, 1)), 1);
+  expect(await openFiles(dir)).toHaveLength(1);
+  await store.close();
+  expect(await openFiles(dir)).toEqual([]);
+  await forgotten.discard();
 });
 
 describe("room", () => {
@@ -242,6 +254,16 @@ describe("other processes", () => {
     return folder;
   }
 
+  /** A socket that nobody listens on: closing one removes its name, so it gets another for that moment. */
+  async function leaveSocket(folder: string): Promise<void> {
+    const [path, aside] = [join(folder, "alive"), join(folder, "aside")];
+    const server = createServer();
+    await new Promise<void>((resolve) => server.listen(path, resolve));
+    await rename(path, aside);
+    await new Promise((resolve) => server.close(resolve));
+    await rename(aside, path);
+  }
+
   async function lengthFound(dir: TempDir, now?: () => number): Promise<number> {
     const { store } = await open(dir.path, {}, now === undefined ? {} : { now });
     const spool = await store.spool(digest, undefined);
@@ -254,9 +276,10 @@ describe("other processes", () => {
     const { store } = await open(dir.path);
     const running = await store.spool(digest, 1000);
     await running.append(bytes.subarray(0, 300));
-    expect(await lengthFound(dir)).toBe(0);
+    const inTwoHours = (): number => Date.now() + 2 * 60 * 60_000;
+    expect(await lengthFound(dir, inTwoHours)).toBe(0);
     await running.suspend();
-    expect(await lengthFound(dir)).toBe(0);
+    expect(await lengthFound(dir, inTwoHours)).toBe(0);
     expect((await store.spool(digest, undefined)).length).toBe(300);
   });
 
@@ -274,6 +297,7 @@ describe("other processes", () => {
   test("what another machine left is taken after an hour without a write", async () => {
     const dir = await tempDir();
     const folder = await leaveIn(dir, "elsewhere~12345678-1-0a1b2c3d");
+    await leaveSocket(folder);
     expect(await lengthFound(dir)).toBe(0);
     expect(await lengthFound(dir, () => Date.now() + 59 * 60_000)).toBe(0);
     expect(await lengthFound(dir, () => Date.now() + 61 * 60_000)).toBe(400);
@@ -299,14 +323,23 @@ describe("other processes", () => {
     expect(await spoolFiles(dir)).toHaveLength(1);
   });
 
-  test("of two halves of one digest the longer is kept", async () => {
+  test("[T20] what a killed process of this machine left is taken at once, also after a new start of the machine", async () => {
     const dir = await tempDir();
-    await leaveIn(dir, "left-one", 200);
-    await leaveIn(dir, "left-two", 700);
-    await leaveIn(dir, "left-three", 500);
-    expect(await lengthFound(dir)).toBe(700);
-    expect(await spoolFiles(dir)).toEqual([]);
+    const folder = await leaveIn(dir, `${hostname().replaceAll(/[^A-Za-z0-9.]/g, "_")}~12345678-1-0a1b2c3d`);
+    await leaveSocket(folder);
+    expect(await lengthFound(dir)).toBe(400);
+    expect(existsSync(folder)).toBe(false);
   });
+
+  test.each([[[200, 700, 500]], [[700, 500, 200]], [[500, 200, 700]]])(
+    "of several halves the longest is kept: %p",
+    async (lengths) => {
+      const dir = await tempDir();
+      for (const [index, length] of lengths.entries()) await leaveIn(dir, `left-${index}`, length);
+      expect(await lengthFound(dir)).toBe(700);
+      expect(await spoolFiles(dir)).toEqual([]);
+    },
+  );
 
   test("a suspended spool that another process took away is begun anew", async () => {
     const dir = await tempDir();

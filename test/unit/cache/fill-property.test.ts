@@ -169,8 +169,13 @@ async function checkCase(input: typeof cases extends fc.Arbitrary<infer T> ? T :
   }
 }
 
+interface Left {
+  read(): Promise<unknown>;
+  cancel(): Promise<void>;
+}
+
 /** Leaves while it waits for more. */
-async function leave(stream: ReadableStreamDefaultReader<Uint8Array<ArrayBuffer>> | undefined): Promise<void> {
+async function leave(stream: Left | undefined): Promise<void> {
   const waiting = stream?.read().catch(() => undefined);
   for (let turn = 0; turn < 5; turn++) await Promise.resolve();
   await stream?.cancel().catch(() => undefined);
