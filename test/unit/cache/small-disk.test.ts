@@ -1,5 +1,5 @@
 /** Real disks that are full or read-only: a tmpfs of two megabytes, where this process may mount one. */
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { readdir } from "node:fs/promises";
 import { createFills } from "../../../src/cache/fill.ts";
 import { createFilesystemStore } from "../../../src/cache/filesystem.ts";
@@ -30,17 +30,21 @@ function mayMount(): boolean {
 
 describe.skipIf(!mayMount())("on a small disk", () => {
   let dir: TempDir;
-  beforeAll(async () => {
+  const stores: Store[] = [];
+  beforeEach(async () => {
     dir = await createTempDir();
     run("mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", dir.path);
   });
-  afterAll(async () => {
+  afterEach(async () => {
+    for (const store of stores.splice(0)) await store.close();
     run("umount", dir.path);
     await dir.remove();
   });
 
   async function open(minFreeBytes = 0): Promise<Store> {
-    return createFilesystemStore({ directory: dir.path, maxBytes: 1e9, minFreeBytes }, { log: silent });
+    const store = await createFilesystemStore({ directory: dir.path, maxBytes: 1e9, minFreeBytes }, { log: silent });
+    stores.push(store);
+    return store;
   }
 
   async function pull(store: Store, size: number, isTotalTold: boolean) {
@@ -62,7 +66,6 @@ describe.skipIf(!mayMount())("on a small disk", () => {
     const { result, source } = await pull(store, 4_000_000, true);
     expect(result).toMatchObject({ kind: "failed", error: { kind: "full" } });
     expect(source.offsets).toEqual([0]);
-    await store.close();
   });
 
   test("[R263, T19] a disk that fills up in mid-fill fails no pull and is left clean", async () => {
@@ -75,7 +78,6 @@ describe.skipIf(!mayMount())("on a small disk", () => {
     expect((await readdir(dir.file("spool"), { recursive: true })).filter((name) => name.includes("sha"))).toEqual([]);
     expect((await pull(store, 500_000, true)).result.kind).toBe("committed");
     await store.remove(digestOfBytes(noise(500_000, 500_000)));
-    await store.close();
   });
 
   test("append() says full when the disk does", async () => {
@@ -87,14 +89,12 @@ describe.skipIf(!mayMount())("on a small disk", () => {
     })();
     await expect(failing).rejects.toMatchObject({ name: "StoreError", kind: "full" });
     await spool.discard();
-    await store.close();
   });
 
   test("free space that must stay free stays free", async () => {
     const store = await open(1_000_000);
     await expect(store.spool(digestOfBytes(noise(10, 1)), 1_500_000)).rejects.toBeInstanceOf(StoreError);
     await (await store.spool(digestOfBytes(noise(10, 1)), 500_000)).discard();
-    await store.close();
   });
 
   test("[T19] a read-only disk serves what it holds, refuses what is new, and fails no pull", async () => {
@@ -110,6 +110,5 @@ describe.skipIf(!mayMount())("on a small disk", () => {
     expect(source.offsets).toEqual([0]);
     await expect(store.remove(held)).rejects.toMatchObject({ kind: "broken" });
     await store.close();
-    run("mount", "-o", "remount,rw", dir.path);
   });
 });
