@@ -32,7 +32,7 @@ export interface SpoolFolder {
   keep(digest: Digest, spool: Suspended): Promise<void>;
   /** Removes suspended spools, the oldest first, until so many bytes are free or none is left. */
   drop(bytes: number): Promise<void>;
-  /** Leaves what is suspended to other processes. */
+  /** Leaves what is suspended to other processes. Never rejects; a second call does nothing. */
   close(): Promise<void>;
 }
 
@@ -139,6 +139,19 @@ export async function createSpoolFolder(layout: Layout, dependencies: SpoolFolde
     return 0;
   }
 
+  /** The socket goes along and is closed after: at no moment does the folder look like that of a process that crashed. */
+  async function leaveFolder(): Promise<void> {
+    const left = join(layout.spool, `${LEFT_PREFIX}${crypto.randomUUID()}`);
+    try {
+      await unlessMissing(rename(folder, left));
+    } finally {
+      server?.close();
+      server = undefined;
+    }
+    await unlessMissing(unlink(join(left, "alive")));
+    await removeEmpty(left);
+  }
+
   return {
     async newPath(digest) {
       const path = await newPath(digest);
@@ -164,12 +177,15 @@ export async function createSpoolFolder(layout: Layout, dependencies: SpoolFolde
     async close() {
       await adopting;
       if (opening === undefined) return;
-      // The socket goes along and is closed after: at no moment does the folder look like that of a process that crashed.
-      const left = join(layout.spool, `${LEFT_PREFIX}${crypto.randomUUID()}`);
-      await unlessMissing(rename(folder, left));
-      server?.close();
-      await unlessMissing(unlink(join(left, "alive")));
-      await removeEmpty(left);
+      opening = undefined;
+      try {
+        await leaveFolder();
+      } catch (cause) {
+        log.warn(
+          { err: cause, folder },
+          "could not leave half downloads to the next process; it finds them as it does after a crash",
+        );
+      }
     },
   };
 }
