@@ -7,6 +7,7 @@ export const CACHE: Rules = {
   R239: "a download ends well though its clients left",
   R240: "content that is evicted is read to its end",
   R241: "tags are served stale when the registry fails, not when it says no",
+  R242: "HEAD and GET of a tag agree",
   R243: "what is absent is asked for again after seconds",
   R244: "content by digest needs no upstream once it is there",
   R245: "a digest is shown only where the registry shows it",

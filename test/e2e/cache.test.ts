@@ -208,11 +208,12 @@ describe("an upstream in trouble", () => {
   });
 
   test("[T3, R262] a reset in the middle is not seen by the client", async () => {
-    const { layer, path } = fresh([2_000_000]);
+    const { layer, path } = fresh([40_000_000]);
     await pull(`${path}/manifests/latest`);
-    Object.assign(farm.quay.faults.blob, { cutAfterBytes: 1_200_000, cutWith: "fin", times: 1 });
+    Object.assign(farm.quay.faults.blob, { cutAfterBytes: 24_000_000, cutWith: "fin", times: 1 });
     expect(digestOf((await pull(`${path}/blobs/${layer}`)).body)).toBe(layer);
-    expect(farm.quay.bytesSent).toBeLessThan(2_020_000);
+    // What had come and was not read when the connection broke is lost: some hundred kilobytes, whatever the size.
+    expect(farm.quay.bytesSent).toBeLessThan(40_400_000);
   });
 
   test("[T17, R243] a storm of tags that are not there is one upstream request", async () => {
