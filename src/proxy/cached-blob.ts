@@ -4,7 +4,7 @@
  */
 import { type HeaderLine, RegistryError, UpstreamError } from "../errors.ts";
 import type { Fill, FillSource } from "../cache/fill.ts";
-import type { StoredContent } from "../cache/store.ts";
+import { type ContentReader, type StoredContent, StoreError } from "../cache/store.ts";
 import { type Digest, isVerifiable } from "../registry/digest.ts";
 import { type ByteRange, formatContentRange, parseContentRange, parseRange } from "../registry/range.ts";
 import type { UpstreamResponse } from "../upstream/client.ts";
@@ -16,6 +16,7 @@ import { etagOf, matchesEtag } from "./headers.ts";
 import { multipart } from "./multipart.ts";
 import type { PublicRepositories } from "./public.ts";
 import { errorOfAnswer, errorOfFailure } from "./refusal.ts";
+import { streamFrom } from "./stored-body.ts";
 
 /** Serves a blob from the cache or into it; undefined when this request must pass the cache by. @throws RegistryError */
 export type CachedBlobs = (request: RegistryRequest, endpoint: BlobEndpoint) => Promise<Reply | undefined>;
@@ -24,8 +25,6 @@ export type CachedBlobs = (request: RegistryRequest, endpoint: BlobEndpoint) => 
 const BUDGET_MS = 20_000;
 /** A range that begins this far ahead of the download waits for it; one further away gets a request of its own (protocol R274). */
 const NEAR_BYTES = 16 * 1024 * 1024;
-/** One read from the store: as much as the socket takes in a few writes. */
-const READ_BYTES = 512 * 1024;
 
 export function createCachedBlobs(cache: Cache, access: Access, publics: PublicRepositories): CachedBlobs {
   const { store, records, fills, now } = cache;
@@ -90,7 +89,7 @@ export function createCachedBlobs(cache: Cache, access: Access, publics: PublicR
     }
     if (request.exchange.method === "HEAD") return whole(content.bytes, validators, null);
     const [only, ...more] = asked.kind === "ranges" ? asked.ranges : [];
-    const open = async (range: ByteRange) => streamFrom(cache, digest, range);
+    const open = async (range: ByteRange) => streamFrom(store, digest, range);
     if (only !== undefined && more.length > 0)
       return multipart(asked.kind === "ranges" ? asked.ranges : [], content.bytes, { lines: validators, open });
     const body = await open(only ?? { first: 0, last: content.bytes - 1 });
@@ -201,36 +200,6 @@ function rangesOf({ exchange }: RegistryRequest, digest: Digest, totalBytes: num
   const ifRange = exchange.headers.get("if-range");
   const isWhole = exchange.method === "HEAD" || (ifRange !== null && ifRange.trim() !== etagOf(digest.text));
   return parseRange(isWhole ? null : exchange.headers.get("range"), totalBytes);
-}
-
-async function streamFrom(
-  { store }: Cache,
-  digest: Digest,
-  range: ByteRange,
-): Promise<ReadableStream<Uint8Array> | undefined> {
-  const reader = await store.open(digest);
-  if (reader === undefined) return undefined;
-  let position = range.first;
-  return new ReadableStream<Uint8Array>(
-    {
-      async pull(controller) {
-        const wanted = Math.min(READ_BYTES, range.last + 1 - position);
-        const piece = new Uint8Array(wanted);
-        const read = wanted === 0 ? 0 : await reader.read(piece, position);
-        if (read === 0 && wanted > 0) {
-          await reader.close();
-          return controller.error(new Error("cached content is shorter than it was"));
-        }
-        position += read;
-        if (read > 0) controller.enqueue(read === wanted ? piece : piece.subarray(0, read));
-        if (position <= range.last) return;
-        await reader.close();
-        controller.close();
-      },
-      cancel: () => reader.close(),
-    },
-    { highWaterMark: 0 },
-  );
 }
 
 function typed(lines: readonly HeaderLine[]): HeaderLine[] {

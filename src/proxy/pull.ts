@@ -2,6 +2,7 @@
  * How a manifest or blob is pulled: through the cache where there is one and the repository is public, else straight from
  * the upstream.
  */
+import { StoreError } from "../cache/store.ts";
 import type { Access, RegistryRequest } from "./access.ts";
 import { type BlobEndpoint, serveBlob } from "./blob.ts";
 import { type Cache, stateLines } from "./cache.ts";
@@ -27,10 +28,23 @@ export function createPull(access: Access, cache: Cache | undefined): Pull {
   const blobs = createCachedBlobs(cache, access, publics);
   return {
     manifest: async (request, endpoint) =>
-      (await manifests(request, endpoint)) ?? bypassed(request, await straight.manifest(request, endpoint)),
+      (await unlessBroken(cache, () => manifests(request, endpoint))) ??
+      bypassed(request, await straight.manifest(request, endpoint)),
     blob: async (request, endpoint) =>
-      (await blobs(request, endpoint)) ?? bypassed(request, await straight.blob(request, endpoint)),
+      (await unlessBroken(cache, () => blobs(request, endpoint))) ??
+      bypassed(request, await straight.blob(request, endpoint)),
   };
+}
+
+/** A store that fails fails no pull: undefined sends the request past it. */
+async function unlessBroken(cache: Cache, serve: () => Promise<Reply | undefined>): Promise<Reply | undefined> {
+  try {
+    return await serve();
+  } catch (error) {
+    if (!(error instanceof StoreError)) throw error;
+    cache.log.warn({ reason: error.message }, "the cache cannot be read: passing a pull by");
+    return undefined;
+  }
 }
 
 function bypassed(request: RegistryRequest, reply: Reply): Reply {
