@@ -63,18 +63,20 @@ export async function startServer(settings: Settings, dependencies: ServerDepend
   const serving = { ready: false };
   const http = createApplication(settings, dependencies, { state, upstream, cache, isReady: () => serving.ready });
   const opened: Opened = { listeners: [], certificate: undefined };
+  // First, so that whoever reads "listening" may use it.
+  const admin = await openAdmin(settings.cache, cache, {
+    log,
+    about: () => ({ version: dependencies.build.version, addresses: opened.listeners.map(({ url }) => url) }),
+  });
   try {
     await openListeners(settings, { http, log: dependencies.log, opened });
   } catch (error) {
+    await admin?.close();
     await closeListeners(opened);
     await cache?.close();
     await upstream.close();
     throw new StartError(error instanceof Error ? error.message : String(error), { cause: error });
   }
-  const admin = await openAdmin(settings.cache, cache, {
-    log,
-    about: () => ({ version: dependencies.build.version, addresses: opened.listeners.map(({ url }) => url) }),
-  });
   serving.ready = true;
 
   return {

@@ -10,6 +10,7 @@ export const COMMANDS: Readonly<Record<string, string>> = {
   serve: "Run the proxy. This is the default.",
   check: "Read the configuration, ask every upstream, look at our certificate; exit code 1 when something is wrong.",
   setup: `Print a client's configuration: layover setup CLIENT, one of ${CLIENT_NAMES.join(", ")}.`,
+  warm: "Pull images into the cache: layover warm IMAGE…; exit code 1 when one could not be had.",
   cache:
     "Look after the cache in --cache-dir, while a server runs on it or not; exit code 1 when something could not be done.",
   version: "Print version, commit, build time and Bun version.",

@@ -9,7 +9,7 @@ import type { Environment } from "../config/inherited.ts";
 import { loadSettings, type LoadedSettings } from "../config/load.ts";
 import { createMapSource } from "../config/map-source.ts";
 import { ConfigError, problemLine, suggestion } from "../config/problem.ts";
-import { StartError, type Settings, type StartServer } from "../config/settings.ts";
+import { StartError, type MapSource, type Settings, type StartServer } from "../config/settings.ts";
 import { createLog, type Log } from "../log.ts";
 import { UpkeepError } from "../proxy/upkeep.ts";
 import type { RegistryMap } from "../registry/registry.ts";
@@ -21,6 +21,10 @@ import { COMMANDS, helpText } from "./help.ts";
 import { serve } from "./serve.ts";
 import { CLIENT_NAMES, setupText } from "./setup.ts";
 import { openUpkeep } from "./upkeep-client.ts";
+import { readWarmLine } from "./warm-line.ts";
+import { createBars, createLines } from "./warm-progress.ts";
+import { openWarmSource } from "./warm-source.ts";
+import { warm } from "./warm.ts";
 
 export interface Surroundings {
   readonly env: Environment;
@@ -68,6 +72,8 @@ async function runCommand(line: CommandLine, surroundings: Surroundings): Promis
     case "setup":
       refuseOperands(line, 1);
       return runSetup(line, surroundings);
+    case "warm":
+      return runWarm(line, surroundings);
     case "cache":
       return runCache(line, surroundings);
     default:
@@ -99,6 +105,25 @@ async function runSetup(line: CommandLine, surroundings: Surroundings): Promise<
   const { settings } = await load(line, surroundings);
   surroundings.print(setupText(client, { origin: originOf(settings), map: await loadMap(settings) }) ?? "");
   return 0;
+}
+
+async function runWarm(line: CommandLine, surroundings: Surroundings): Promise<0 | 1> {
+  const { settings, warnings } = await load(line, surroundings);
+  const { print, complain, isTerminal, startServer } = surroundings;
+  const { images, platforms, url } = await readWarmLine(line);
+  for (const warning of warnings) complain(`layover: ${warning}\n`);
+  const source = await openWarmSource(url, settings, {
+    startServer,
+    log: commandLog(complain),
+    build: BUILD,
+    openMaps: () => openMaps(settings),
+  });
+  try {
+    const progress = isTerminal ? createBars() : createLines(print);
+    return await warm({ images, platforms }, { ask: source.ask, progress });
+  } finally {
+    await source.close();
+  }
 }
 
 async function runCache(line: CommandLine, surroundings: Surroundings): Promise<0 | 1> {
@@ -154,12 +179,16 @@ function readText(path: string): Promise<string> {
 }
 
 async function loadMap(settings: Settings): Promise<RegistryMap> {
+  const maps = await openMaps(settings);
+  maps.close();
+  return maps.current();
+}
+
+async function openMaps(settings: Settings): Promise<MapSource> {
   const asker = createAsker(settings.upstream, BUILD.version);
   const request = (url: URL, signal: AbortSignal) => asker.ask(url, mapServer(url), signal);
   try {
-    const maps = await createMapSource(settings.map, { log: quietLog(), readFile: readText, request });
-    maps.close();
-    return maps.current();
+    return await createMapSource(settings.map, { log: quietLog(), readFile: readText, request });
   } finally {
     await asker.close();
   }

@@ -22,9 +22,6 @@ export interface UpkeepClientDependencies {
   loadMap(): Promise<RegistryMap>;
 }
 
-/** What the kernel's address structure holds; a longer path is never listened on. */
-const MAX_SOCKET_PATH = 107;
-
 /** @throws StartError when there is no cache, or it cannot be opened */
 export async function openUpkeep(
   cache: CacheSettings,
@@ -45,7 +42,6 @@ export async function openUpkeep(
 /** The admin socket of the server that runs on the directory, when one does. @throws StartError when it is not ours to use */
 export async function runningServer(directory: string): Promise<string | undefined> {
   const socket = adminSocketIn(directory);
-  if (Buffer.byteLength(socket) > MAX_SOCKET_PATH) return undefined;
   const failure = await new Promise<string | undefined>((resolve) => {
     const probe = net.connect({ path: socket });
     probe.once("connect", () => (probe.destroy(), resolve(undefined)));

@@ -91,7 +91,7 @@ function readFlag(token: FlagToken, found: Found): boolean {
   if (name === undefined || (positive !== undefined && !isSwitch(positive))) {
     const flags = [...OPTION_NAMES.map((option) => OPTIONS[option].flag), ...found.own, "help", "version"];
     const known = flags.map((flag) => `--${flag}`);
-    found.problems.push({ from: `flag ${token.rawName}`, what: `unknown flag${suggestion(`--${token.name}`, known)}` });
+    found.problems.push({ from: `flag ${token.rawName}`, what: `unknown flag${suggestion(token.rawName, known)}` });
     return false;
   }
   readKnown(name, token, { ...found, isNegated: positive !== undefined });
