@@ -61,3 +61,27 @@ describe("readCommandLine()", () => {
     });
   });
 });
+
+describe("flags of one command", () => {
+  const own = (...argv: string[]) => Object.fromEntries(readCommandLine(argv).commandFlags);
+
+  test("are read wherever they stand, with every value", () => {
+    expect(own("cache", "ls", "--json")).toEqual({ json: [] });
+    expect(own("--json", "cache", "-listen", ":1", "ls")).toEqual({ json: [] });
+    expect(own("warm", "-f", "-", "-platform=linux/amd64", "a", "--platform", "linux/arm64")).toEqual({
+      file: ["-"],
+      platform: ["linux/amd64", "linux/arm64"],
+    });
+    expect(readCommandLine(["warm", "a", "-f", "x", "b"]).operands).toEqual(["a", "b"]);
+  });
+
+  test.each([
+    [["serve", "--json"], "flag --json: unknown flag"],
+    [["cache", "ls", "-f", "x"], "flag -f: unknown flag"],
+    [["warm", "--platfrm", "x"], "flag --platfrm: unknown flag; did you mean --platform?"],
+    [["cache", "--jso"], "flag --jso: unknown flag; did you mean --json?"],
+    [["cache", "--json=yes"], "flag --json: expected no value; write --json"],
+    [["warm", "-f"], "flag -f: expected a value: --file=FILE"],
+    [["warm", "--file", "--url=x"], "flag --file: expected a value: --file=FILE"],
+  ])("%j: %s", (argv, problem) => expect(problemsOf(...argv)).toEqual([problem]));
+});

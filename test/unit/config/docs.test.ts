@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import { configSchema, configurationPage } from "../../../docs/generate.ts";
 import { helpText } from "../../../src/commands/help.ts";
+import { COMMAND_FLAGS, COMMAND_FLAG_NAMES } from "../../../src/config/command-flags.ts";
 import { OPTIONS, OPTION_NAMES, isInFile, variableOf, type OptionText } from "../../../src/config/options.ts";
 
 const DOCS = join(import.meta.dir, "../../../docs");
@@ -38,6 +39,10 @@ test("helpText() names every flag, variable and default, and fits 100 columns", 
     for (const variable of [variableOf(name), ...inherited]) expect(help).toContain(`$${variable}`);
     if (OPTIONS[name].kind.placeholder !== "" && (defaultText ?? value) !== undefined)
       expect(flat).toContain(`default: ${defaultText ?? value}`);
+  }
+  for (const name of COMMAND_FLAG_NAMES) {
+    expect(help).toContain(`--${COMMAND_FLAGS[name].flag}`);
+    expect(flat).toContain(COMMAND_FLAGS[name].help);
   }
   for (const line of help.split("\n")) expect(line.length).toBeLessThanOrEqual(100);
   expect(help).not.toMatch(/ $/m);
