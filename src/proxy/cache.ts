@@ -11,6 +11,7 @@ import type { Digest } from "../registry/digest.ts";
 import type { Registry } from "../registry/registry.ts";
 import type { Route } from "../registry/route.ts";
 import type { RegistryRequest } from "./access.ts";
+import { digestOf } from "./body.ts";
 import type { AccessNotes } from "./exchange.ts";
 import type { Outages } from "./outage.ts";
 
@@ -58,22 +59,31 @@ const CACHE_STATUS: Record<CacheState, string> = {
   BYPASS: "fwd=bypass",
 };
 
-/** The whole of small content; undefined when it is not there or cannot be read. */
+/**
+ * The whole of small content; undefined when it is not there, cannot be read, or is not what it was: then it is moved aside.
+ */
 export async function readKept({ store, log }: Cache, digest: Digest): Promise<Uint8Array | undefined> {
+  try {
+    const bytes = await readWhole(store, digest);
+    if (bytes === undefined || digestOf(bytes, digest.algorithm) === digest.text) return bytes;
+    await store.verify(digest, new AbortController().signal);
+  } catch (error) {
+    log.warn({ digest: digest.text, err: error }, "cached content cannot be read: asking upstream");
+  }
+  return undefined;
+}
+
+async function readWhole(store: Store, digest: Digest): Promise<Uint8Array | undefined> {
   const reader = await store.open(digest);
   if (reader === undefined) return undefined;
   try {
     const bytes = new Uint8Array(reader.bytes);
-    let at = 0;
-    while (at < bytes.byteLength) {
+    for (let at = 0; at < bytes.byteLength;) {
       const read = await reader.read(bytes.subarray(at), at);
       if (read === 0) return undefined;
       at += read;
     }
     return bytes;
-  } catch (error) {
-    log.warn({ digest: digest.text, err: error }, "cached content cannot be read: asking upstream");
-    return undefined;
   } finally {
     await reader.close();
   }

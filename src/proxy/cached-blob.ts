@@ -4,7 +4,7 @@
  */
 import { type HeaderLine, RegistryError, UpstreamError } from "../errors.ts";
 import type { Fill, FillSource } from "../cache/fill.ts";
-import { type ContentReader, type StoredContent, StoreError } from "../cache/store.ts";
+import type { StoredContent } from "../cache/store.ts";
 import { type Digest, isVerifiable } from "../registry/digest.ts";
 import { type ByteRange, formatContentRange, parseContentRange, parseRange } from "../registry/range.ts";
 import type { UpstreamResponse } from "../upstream/client.ts";

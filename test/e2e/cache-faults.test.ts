@@ -152,6 +152,16 @@ describe("what is wrong", () => {
     expect([status, digestOf(body)]).toEqual([200, layer]);
   });
 
+  test("[R234] a manifest that was damaged on disk is fetched anew", async () => {
+    const { image, path: repository } = cached.fresh();
+    await cached.pull(`${repository}/manifests/latest`);
+    const file = path.join(cached.directory, "blobs/sha256", image.digest.slice("sha256:".length));
+    await Bun.write(file, (await Bun.file(file).text()).replace("schemaVersion", "schemaversion"));
+    for (const reference of ["latest", image.digest])
+      expect(digestOf((await cached.pull(`${repository}/manifests/${reference}`)).body)).toBe(image.digest);
+    expect(await keptIn(cached.directory)).toContain(image.digest);
+  });
+
   test("[T10, R245] a shared blob whose file is gone is fetched anew, by whichever repository asks", async () => {
     const { image, layer, path: repository } = cached.fresh();
     cached.farm.quay.add("org/sharing", image);

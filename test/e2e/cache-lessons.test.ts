@@ -164,6 +164,13 @@ describe("manifests", () => {
     expect(quay.count()).toBe(0);
   });
 
+  test("[R218] a wrong digest told with a tag fails no pull and is never kept", async () => {
+    const { image, path } = cached.fresh();
+    cached.farm.quay.faults.manifest.digestHeader = digestOf(new TextEncoder().encode("another"));
+    const { status, body, headers } = await cached.pull(`${path}/manifests/latest`);
+    expect([status, digestOf(body), headers.get("docker-content-digest")]).toEqual([200, image.digest, image.digest]);
+  });
+
   test("[T11] equal names on two registries keep what each has, by tag and by digest", async () => {
     const { image, repository, path } = cached.fresh();
     const other = makeImage({ seed: `${repository}/ghcr` });
