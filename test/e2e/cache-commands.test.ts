@@ -272,26 +272,3 @@ describe("warm", () => {
     expect(await Bun.file(blobFile(layerOf(arm64), own.file("cache"))).exists()).toBe(false);
   });
 });
-
-describe("bad usage ends with 2", () => {
-  test.each([
-    [["cache"], "cache: expected ls, rm, pin, unpin, verify, prune, stats"],
-    [["cache", "lss"], "cache: unknown command lss; did you mean ls?"],
-    [["cache", "rm"], "cache rm: expected IMAGE|DIGEST…"],
-    [["cache", "stats", "x"], "cache stats: unexpected argument x"],
-    [["cache", "ls", "--jsn"], "flag --jsn: unknown flag; did you mean --json?"],
-    [["cache", "ls"], "cache: expected --cache-dir or LAYOVER_CACHE_DIR"],
-    [["serve", "--json"], "flag --json: unknown flag"],
-    [["warm"], "warm: expected IMAGE… or --file=FILE"],
-    [["warm", "A"], 'expected an image such as nginx:1.27 or quay.io/org/app, got "A"'],
-    [
-      ["warm", "a", "--platform=x"],
-      'flag --platform: expected all or a platform such as linux/arm64 or linux/arm/v7, got "x"',
-    ],
-    [["warm", "-f", "none.txt"], "flag --file: cannot read the names of images: ENOENT"],
-  ])("layover %j: %s", async (argv, message) => {
-    const { code, out, err } = await run(argv);
-    expect({ code, out }).toEqual({ code: 2, out: "" });
-    expect(err).toContain(message);
-  });
-});
