@@ -24,7 +24,7 @@ export type CachedManifests = (request: RegistryRequest, endpoint: ManifestEndpo
 /** Upstream requests here serve everybody who waits, so they have a budget of their own; the client's ends below it. */
 const BUDGET_MS = 20_000;
 /** After this the last known answer is served, while the question goes on and mends the record (lessons T6, T9). */
-const PATIENCE_MS = 4_000;
+const PATIENCE_MS = 3_000;
 /** A tag that is not there is asked for again after this: long enough for a storm, short enough for a push (protocol R243, lesson T17). */
 const ABSENT_TTL_MS = 5_000;
 const MAX_ABSENT = 10_000;

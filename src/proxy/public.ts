@@ -28,7 +28,7 @@ const REFUTED_MS = 60_000;
 const MAX_REFUTED = 10_000;
 const EXTENDED_MS = 24 * 60 * 60_000;
 /** A client waits for this answer; when it does not come in time, what was known goes on holding (lesson T9). */
-const BUDGET_MS = 4_000;
+const BUDGET_MS = 3_000;
 
 export function createPublicRepositories(cache: Cache, access: Access): PublicRepositories {
   // One per repository that is being asked about: bounded by the requests under way.
