@@ -10,8 +10,8 @@ import { createHttpServer } from "../../../src/http/adapter.ts";
 import type { Exchange } from "../../../src/proxy/exchange.ts";
 import { testAuthority } from "../../support/certs.ts";
 import { head, silent, testCertificate, text, trusted } from "../../support/http-server.ts";
-import { openRaw } from "../../support/raw-http.ts";
 import { createTempDir } from "../../support/temp-dir.ts";
+import { openRaw } from "../../support/raw-http.ts";
 
 const loopback: ListenSpec = { kind: "tcp", host: "127.0.0.1", port: 0 };
 const certificate = await testCertificate();
@@ -160,22 +160,20 @@ describe("with a certificate", () => {
     expect(await bodyOf(running.port)).toBe("200 http 127.0.0.1");
   });
 
-  test("createListener() works for curl, with a kept connection and the name checked", async () => {
+  test("createListener() keeps a TLS connection for the next request, and shows a certificate of the name asked for", async () => {
     await using running = await start({ certificate: secured });
-    await using dir = await createTempDir();
-    await Bun.write(dir.file("ca.pem"), testAuthority().certPem);
-    const url = `https://localhost:${running.port}/v2/`;
-    const curl = Bun.spawn([
-      "curl",
-      "-sS",
-      "--cacert",
-      dir.file("ca.pem"),
-      "-w",
-      " %{num_connects} %{http_version}\n",
-      url,
-      url,
-    ]);
-    expect(await new Response(curl.stdout).text()).toMatch(/^https (::1|127\.0\.0\.1) 1 1\.1\nhttps \S+ 0 1\.1\n$/);
+    const target = {
+      host: "127.0.0.1",
+      port: running.port,
+      tls: { ca: testAuthority().certPem, servername: "localhost" },
+    };
+    const client = await openRaw(target);
+    for (let turn = 0; turn < 2; turn++) {
+      client.send(head("GET /v2/"));
+      expect(Buffer.from((await client.readAnswer()).body).toString()).toBe("https 127.0.0.1");
+    }
+    client.end();
+    await expect(openRaw({ ...target, tls: { ...target.tls, servername: "other.test" } })).rejects.toThrow();
   });
 
   test("createListener() refuses CONNECT", async () => {
