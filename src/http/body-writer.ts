@@ -39,9 +39,9 @@ export interface Body {
 
 /**
  * Bytes given to the socket at once. Progress shows only when such a piece is gone, so this over `idleTimeoutMs` is the
- * slowest client that is kept: about 2 kB/s at one minute. Larger ones were not measurably cheaper.
+ * slowest client that is kept: about 4 kB/s at one minute. Half of it costs a few percent more processor time per byte.
  */
-export const SLICE_BYTES = 128 * 1024;
+export const SLICE_BYTES = 256 * 1024;
 
 /** Writes the body behind a head that was sent already; the stream is read to its end or cancelled, once. Never rejects. */
 export async function writeBody(response: ServerResponse, body: Body, options: BodyOptions): Promise<WriteOutcome> {
