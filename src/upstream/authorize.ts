@@ -19,6 +19,8 @@ import { basicAuthorization, type TokenRequest, type Tokens } from "./token.ts";
 export interface Authorizer {
   /** The answer after at most one round of authentication. A token server's refusal is a 401 without headers and body. */
   ask(request: AuthorisedRequest): Promise<HttpResponse>;
+  /** For a body that can be sent once: with the proof that is known or that `/v2/` asks for. A 401 is the answer then. */
+  askOnce(request: AuthorisedRequest): Promise<HttpResponse>;
   /** The registry whose upstream named this realm lately; of the map then in force. */
   knownRealm(realmUrl: string): Registry | undefined;
 }
@@ -49,7 +51,7 @@ export function createAuthorizer({ exchange, tokens, onForeignRealm }: Authorize
   const realms = new LRUCache<string, Registry>({ max: MAX_REALMS });
 
   async function ask(request: AuthorisedRequest): Promise<HttpResponse> {
-    const key = `${request.registry.key} ${request.url.origin} ${request.scopes?.join(" ") ?? request.url.pathname}`;
+    const key = demandKey(request);
     const remembered = stillHolds(demands.get(key), request);
     if (remembered !== undefined) {
       const answer = await askAgain(remembered, request);
@@ -68,6 +70,19 @@ export function createAuthorizer({ exchange, tokens, onForeignRealm }: Authorize
     if (proof.kind === "denied") return deniedAnswer(request, bare.addressKind);
     const answer = await prove(demand, proof, request);
     if (answer.status !== 401) demands.set(key, demand);
+    return answer;
+  }
+
+  async function askOnce(request: AuthorisedRequest): Promise<HttpResponse> {
+    const key = demandKey(request);
+    const demand = stillHolds(demands.get(key), request) ?? (await pingDemand(request));
+    const proof = demand === undefined ? NOTHING : await proofFor(demand, request);
+    if (demand !== undefined && proof.kind === "denied") return deniedAnswer(request, demand.addressKind);
+    const answer = await exchange(proof.kind === "send" ? withAuthorization(request, proof.value) : request);
+    if (answer.status !== 401 || proof.kind !== "send") return answer;
+    // The next request asks for a fresh challenge and a fresh token.
+    demands.delete(key);
+    proof.refused();
     return answer;
   }
 
@@ -134,7 +149,7 @@ export function createAuthorizer({ exchange, tokens, onForeignRealm }: Authorize
     const known = isKept
       ? kept
       : {
-          demand: await ping({ ...request, url: pingUrl, method: "GET", headers: [] }),
+          demand: await ping(pingOf(request, pingUrl)),
         };
     pings.set(pingUrl.href, known, { noUpdateTTL: isKept });
     const { demand } = known;
@@ -150,6 +165,7 @@ export function createAuthorizer({ exchange, tokens, onForeignRealm }: Authorize
 
   return {
     ask,
+    askOnce,
     knownRealm(realmUrl) {
       const url = URL.parse(realmUrl);
       return url === null ? undefined : realms.get(realmKey(url));
@@ -158,6 +174,14 @@ export function createAuthorizer({ exchange, tokens, onForeignRealm }: Authorize
 }
 
 const NOTHING: Proof = { kind: "nothing" };
+
+function demandKey({ registry, url, scopes }: AuthorisedRequest): string {
+  return `${registry.key} ${url.origin} ${scopes?.join(" ") ?? url.pathname}`;
+}
+
+function pingOf({ body: _body, ...request }: AuthorisedRequest, pingUrl: URL): AuthorisedRequest {
+  return { ...request, url: pingUrl, method: "GET", headers: [] };
+}
 
 /**
  * A demand holds the judgement whether its realm may see credentials, and the settings under which it is asked: both are those of

@@ -17,10 +17,13 @@ import type { Credential, UpstreamRequest, UpstreamResponse } from "./request.ts
 import { createTokens } from "./token.ts";
 import { type Verdict, type VerifyOptions, verify } from "./verify.ts";
 import { sleepFor } from "./wait.ts";
+import { type UpstreamWrite, type WriteResponse, write } from "./write.ts";
 
 export type { Lookup } from "./dial.ts";
 export type { OutgoingProxies } from "./proxy.ts";
 export type { Credential, Identity, UpstreamRequest, UpstreamResponse } from "./request.ts";
+export type { OutgoingBody } from "./outgoing-body.ts";
+export type { Location, UpstreamWrite, WriteResponse } from "./write.ts";
 export type { Verdict, VerifyOptions } from "./verify.ts";
 
 export interface UpstreamOptions {
@@ -67,6 +70,11 @@ export interface UpstreamClient {
    * @throws the reason of `signal` when it aborted
    */
   send(request: UpstreamRequest): Promise<UpstreamResponse>;
+  /**
+   * Sends a request that changes something, once, to one upstream.
+   * @throws UpstreamError when it gave no usable answer: whether it was done is not known then
+   */
+  write(request: UpstreamWrite): Promise<WriteResponse>;
   /**
    * Does the credential's own upstream accept it? By its token server or, for a Basic registry, by `/v2/`. Never cached.
    * @throws UpstreamError when there was no verdict
@@ -122,6 +130,7 @@ export function createUpstreamClient(
       const { status, headers, body } = response;
       return { status, headers, body, upstream, elapsedMs: performance.now() - startedAtMs };
     },
+    write: (request) => write(request, authorizer),
     verify: (registry, credential, verifyOptions) =>
       verify({ registry, credential, options: verifyOptions }, { http, tokens }),
     knownRealm: authorizer.knownRealm,

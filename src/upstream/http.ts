@@ -12,13 +12,18 @@ import { decodeBody, parseEncodings } from "./encoding.ts";
 import { failureOf } from "./failure.ts";
 import { endToEndHeaders, endToEndLines } from "./hop-by-hop.ts";
 import { createLeash, type Leash } from "./leash.ts";
+import { lengthLine, type OutgoingBody, outgoing } from "./outgoing-body.ts";
 import type { Outlets } from "./outlet.ts";
+
+export type WriteMethod = "POST" | "PUT" | "PATCH" | "DELETE";
 
 export interface HttpRequest {
   /** By name, http or https, no userinfo. */
   readonly url: URL;
-  readonly method: "GET" | "HEAD";
+  readonly method: "GET" | "HEAD" | WriteMethod;
   readonly headers: readonly HeaderLine[];
+  /** Absent with GET and HEAD. */
+  readonly body?: OutgoingBody;
   /** Whose proxy, TLS and address settings apply. */
   readonly registry: Registry;
   readonly rule: AddressRule;
@@ -56,7 +61,10 @@ const MAX_HEADER_CHARACTERS = 256 * 1024;
 
 export function createHttp(options: HttpOptions, { dial, outlets }: { dial: Dial; outlets: Outlets }): Http {
   async function exchange(asked: HttpRequest): Promise<HttpResponse> {
-    const request = { ...asked, deadlineMs: Math.min(asked.deadlineMs, performance.now() + options.headerTimeoutMs) };
+    const isWrite = asked.method !== "GET" && asked.method !== "HEAD";
+    // A write may take long behind its last byte; its caller says how long (protocol R80).
+    const limitMs = isWrite ? asked.deadlineMs : performance.now() + options.headerTimeoutMs;
+    const request = { ...asked, deadlineMs: Math.min(asked.deadlineMs, limitMs) };
     request.signal.throwIfAborted();
     const outlet = await outlets.outletFor(request.url, request.registry);
     const way = outlet.kind === "proxied" ? proxiedWay(request) : await directWay(request, dial);
@@ -67,6 +75,8 @@ export function createHttp(options: HttpOptions, { dial, outlets }: { dial: Dial
         method: request.method,
         headers: headersOf(request),
         signal: leash.signal,
+        ...(isWrite && { keepalive: false }), // a kept connection that has gone stale would fail what cannot be repeated
+        ...(request.body !== undefined && { body: outgoing(request.body, leash, options.idleTimeoutMs) }),
       });
       leash.arrived();
       return receive(response, { request, way, leash, what });
@@ -83,7 +93,8 @@ export function createHttp(options: HttpOptions, { dial, outlets }: { dial: Dial
       ["Host", request.url.host],
       ["User-Agent", `layover/${options.version}`],
     ];
-    return [...own, ...endToEndLines(request.headers)].map(([name, value]) => [name, value]);
+    const length = request.body === undefined ? [] : lengthLine(request.body);
+    return [...own, ...endToEndLines(request.headers), ...length].map(([name, value]) => [name, value]);
   }
 
   function receive(response: Response, { request, way, leash, what }: Received): HttpResponse {

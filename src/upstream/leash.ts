@@ -9,6 +9,8 @@ export interface Leash {
   readonly signal: AbortSignal;
   /** The headers are there: the deadline no longer holds, the client's signal still does. */
   arrived(): void;
+  /** A body that is being sent got on: the headers may be that much later, milliseconds from now. */
+  postpone(ms: number): void;
   /** Everything was read. */
   release(): void;
   /** Nothing more will be read: end the connection. */
@@ -21,7 +23,8 @@ export function createLeash({ signal, deadlineMs, what }: Limits & { what: strin
   const onAbort = () => controller.abort(signal.reason);
   signal.addEventListener("abort", onAbort, { once: true });
   const timeout = new UpstreamError("timeout", `${what}: no response headers in time`);
-  const timer = setTimeout(() => controller.abort(timeout), remainingMs(deadlineMs));
+  const giveUp = () => controller.abort(timeout);
+  let timer = setTimeout(giveUp, remainingMs(deadlineMs));
 
   function release(): void {
     clearTimeout(timer);
@@ -31,6 +34,10 @@ export function createLeash({ signal, deadlineMs, what }: Limits & { what: strin
   return {
     signal: controller.signal,
     arrived: () => clearTimeout(timer),
+    postpone(ms) {
+      clearTimeout(timer);
+      timer = setTimeout(giveUp, ms);
+    },
     release,
     cut() {
       release();

@@ -19,7 +19,17 @@ export interface OutletOptions {
 export interface Outlet {
   /** `"direct"`: the URL must hold the address to dial; `"proxied"`: the name. */
   readonly kind: "direct" | "proxied";
-  fetch(url: string, init: { method: string; headers: [string, string][]; signal: AbortSignal }): Promise<Response>;
+  fetch(url: string, init: OutgoingInit): Promise<Response>;
+}
+
+/** What a request is besides its URL; the outlet adds how it leaves. */
+export interface OutgoingInit {
+  readonly method: string;
+  readonly headers: [string, string][];
+  readonly signal: AbortSignal;
+  readonly body?: Uint8Array<ArrayBuffer> | ReadableStream<Uint8Array>;
+  /** False: on a connection of its own. */
+  readonly keepalive?: boolean;
 }
 
 export interface Outlets {

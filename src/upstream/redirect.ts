@@ -53,7 +53,7 @@ function moved<R extends HttpRequest>(request: R, url: URL, rule: AddressRule): 
 }
 
 /** Relative to what was asked, as Artifact Registry sends it (protocol R134). */
-function nextUrl(location: string, base: URL): URL {
+export function nextUrl(location: string, base: URL): URL {
   const url = URL.parse(location, base.href);
   if (url === null || !/^https?:$/.test(url.protocol))
     throw new UpstreamError("bad-answer", `${nameOf(base)}: redirects to no http URL`);
