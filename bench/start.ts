@@ -1,5 +1,5 @@
 /** From the start of the binary to its first 200 on `/healthz`. The port is chosen before, so that no log need be read. */
-import { createServer } from "node:net";
+import { freePort } from "./free-port.ts";
 import type { Lab } from "./lab.ts";
 import { sampleOf, show } from "./numbers.ts";
 import type { Row } from "./table.ts";
@@ -40,20 +40,12 @@ async function timeOneStart(lab: Lab): Promise<number> {
   }
 }
 
-async function answers(url: string): Promise<boolean> {
+/** True for a 200. */
+export async function answers(url: string): Promise<boolean> {
   try {
     return (await fetch(url, { keepalive: false })).status === 200;
   } catch {
     // Nobody listens yet.
     return false;
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => void server.listen(0, "127.0.0.1", resolve));
-  const address = server.address();
-  await new Promise((resolve) => void server.close(resolve));
-  if (address === null || typeof address === "string") throw new Error("expected a TCP address");
-  return address.port;
 }
