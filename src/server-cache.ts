@@ -10,10 +10,11 @@ import { createFills } from "./cache/fill.ts";
 import { openRecords } from "./cache/records.ts";
 import { createSparingLog } from "./cache/sparing-log.ts";
 import type { Store } from "./cache/store.ts";
-import { createTagRules } from "./cache/tag-rules.ts";
+import { createRuleFinder } from "./cache/tag-rules.ts";
 import type { CacheSettings } from "./config/settings.ts";
 import type { Log } from "./log.ts";
 import type { Cache } from "./proxy/cache.ts";
+import { createCompatLines, type TagAge } from "./proxy/compat-headers.ts";
 import { createOutages } from "./proxy/outage.ts";
 import { createUpkeep, type Upkeep } from "./proxy/upkeep.ts";
 import type { Registry, RegistryMap } from "./registry/registry.ts";
@@ -84,13 +85,15 @@ export async function openCache(
     );
     const ending = new AbortController();
     const sweeping = setInterval(() => void eviction.sweep(ending.signal), SWEEP_MS);
+    const ageOf = createTagAges(options);
     const cache: Cache = {
       store,
       records,
       fills,
       outages: createOutages(() => performance.now()),
-      tagTtlMs: tagTtl(options.tagTtlMs),
+      tagTtlMs: (registry, tag) => ageOf(registry, tag).ttlMs,
       staleIfErrorMs: options.staleIfErrorMs,
+      compatLines: options.registryProxyHeaders ? createCompatLines(ageOf) : undefined,
       now: Date.now,
       log: sparingLog,
     };
@@ -115,12 +118,12 @@ export async function openCache(
   }
 }
 
-/** The rules of each registry, compiled once for as long as its map entry lives. */
-function tagTtl(defaultTtlMs: number): (registry: Registry, tag: string) => number {
-  const compiled = new WeakMap<Registry, (tag: string) => number>();
+/** The rules of each registry and behind them those of all, compiled once for as long as its map entry lives. */
+function createTagAges({ tagTtlMs, tagTiers }: CacheSettings): (registry: Registry, tag: string) => TagAge {
+  const compiled = new WeakMap<Registry, ReturnType<typeof createRuleFinder>>();
   return (registry, tag) => {
-    const rules = compiled.get(registry) ?? createTagRules({ rules: registry.tags, defaultTtlMs });
-    compiled.set(registry, rules);
-    return rules(tag);
+    const ruleFor = compiled.get(registry) ?? createRuleFinder([...registry.tags, ...tagTiers]);
+    compiled.set(registry, ruleFor);
+    return ruleFor(tag) ?? { ttlMs: tagTtlMs };
   };
 }

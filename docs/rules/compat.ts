@@ -16,6 +16,7 @@ export const COMPAT: Rules = {
   C9: "Docker Hub's credentials from the environment",
   C11: "VERIFY_SSL and DISABLE_IPV6",
   C12: "an unknown registry is a clear 404",
+  C16: "docker-registry-proxy's header lines about the cache, where its variables are set",
   C17: "writes are 405",
   C19: "one name on two registries is never mixed",
   C24: "a JSON line per request",

@@ -19,8 +19,14 @@ const MAX_PATTERN_LENGTH = 200;
  * @throws Error when a pattern is not one that `compileTagPattern` takes
  */
 export function createTagRules({ rules, defaultTtlMs }: TagRuleOptions): (tag: string) => number {
+  const ruleFor = createRuleFinder(rules);
+  return (tag) => ruleFor(tag)?.ttlMs ?? defaultTtlMs;
+}
+
+/** Makes the function that gives the first rule that matches a tag. @throws Error as `createTagRules` */
+export function createRuleFinder(rules: readonly TagRule[]): (tag: string) => TagRule | undefined {
   const compiled = rules.filter(({ match }) => !isOff(match)).map(compileRule);
-  return (tag) => compiled.find(({ pattern }) => pattern.test(tag))?.ttlMs ?? defaultTtlMs;
+  return (tag) => compiled.find(({ pattern }) => pattern.test(tag))?.rule;
 }
 
 /**
@@ -44,8 +50,9 @@ function isOff(match: string): boolean {
   return match === "" || match === "(?:)";
 }
 
-function compileRule({ match, ttlMs }: TagRule): { pattern: RegExp; ttlMs: number } {
+function compileRule(rule: TagRule): { pattern: RegExp; rule: TagRule } {
+  const { match } = rule;
   const pattern = compileTagPattern(match);
   if (pattern === undefined) throw new Error(`expected a regular expression for tags, got ${JSON.stringify(match)}`);
-  return { pattern, ttlMs };
+  return { pattern, rule };
 }

@@ -4,10 +4,20 @@
  * understood is one warning and never stops the start.
  */
 import { readDocxyNames } from "./compat-docxy.ts";
-import { adopt, problemOf, readSwitch, textOf, type Draft, type InheritedDependencies } from "./inherited.ts";
+import { isForRegistryProxy, readTagTiers } from "./compat-registry-proxy.ts";
+import {
+  adopt,
+  problemOf,
+  readNginxTime,
+  readSwitch,
+  textOf,
+  type Draft,
+  type InheritedDependencies,
+} from "./inherited.ts";
 import { MAX_TIMER_MS, parseProxyUrl } from "./kinds.ts";
 import { OPTIONS, type OptionName } from "./options.ts";
 import type { ClientSettings } from "./settings.ts";
+import type { TagRule } from "../registry/registry.ts";
 import type { OutgoingProxies } from "../upstream/proxy.ts";
 import { formatTime, parseNginxTime, quoted } from "./units.ts";
 
@@ -24,12 +34,25 @@ export interface Inherited {
   readonly client: Partial<ClientSettings>;
   readonly proxies: OutgoingProxies;
   readonly dockerHub: { readonly username: string; readonly password: string } | undefined;
+  /** Behind the `tags` of each registry (`MANIFEST_CACHE_*`). */
+  readonly tagTiers: readonly TagRule[];
+  /** Answers carry the header lines of docker-registry-proxy: one of its variables is set (compat C16). */
+  readonly registryProxyHeaders: boolean;
   /** One line each. */
   readonly warnings: readonly string[];
 }
 
 /** Names without an option of ours, and what they do: for docs/configuration.md. */
 export const OTHER_NAMES: Readonly<Record<string, string>> = {
+  ENABLE_MANIFEST_CACHE:
+    "`true`: tags are served by the tiers that follow, without asking their registry; another value, or a pattern or time that is not understood: each tag is asked for, unless `--tag-ttl` says otherwise",
+  MANIFEST_CACHE_PRIMARY_REGEX:
+    "names of the first tier, for every registry, behind its `tags` of the map; default `(stable|nightly|production|test)`; empty switches the tier off",
+  MANIFEST_CACHE_PRIMARY_TIME: "how long they are served, in nginx's notation; default `10m`",
+  MANIFEST_CACHE_SECONDARY_REGEX:
+    "names of the second tier; default `(.*)(\\d|\\.)+(.*)(\\d|\\.)+(.*)(\\d|\\.)+`, which is what looks like a version",
+  MANIFEST_CACHE_SECONDARY_TIME:
+    "default `60d`; the time of all other tags is `MANIFEST_CACHE_DEFAULT_TIME`, default `1h`",
   MODE: "`prod`: as `--strict-hosts`, under a domain suffix; `debug`: not strict, and URLs that we hand out are http",
   DOCKER_HUB_USERNAME: "credential of the Docker Hub registry, with `DOCKER_HUB_PASSWORD`",
   VERIFY_SSL: "`false`: certificates of upstreams are not verified",
@@ -67,6 +90,8 @@ export async function readInherited(dependencies: InheritedDependencies): Promis
     client: readClientTimes(draft),
     proxies: readProxies(draft),
     dockerHub: readDockerHub(draft),
+    tagTiers: readTagTiers(draft),
+    registryProxyHeaders: isForRegistryProxy(draft.env),
     warnings: draft.warnings,
   };
 }
@@ -134,12 +159,7 @@ function readClientTimes(draft: Draft): Partial<ClientSettings> {
 }
 
 function readTime(draft: Draft, variable: string): number | undefined {
-  const text = textOf(draft.env, variable);
-  if (text === undefined) return undefined;
-  const problem = problemOf(() => parseNginxTime(text));
-  if (problem === undefined) return Math.min(parseNginxTime(text), MAX_TIMER_MS);
-  draft.warnings.push(`${variable} is ignored: ${problem}`);
-  return undefined;
+  return readNginxTime(draft, variable, MAX_TIMER_MS);
 }
 
 /** Either case, the lower one first, as curl does. */

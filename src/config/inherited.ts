@@ -1,9 +1,10 @@
 /**
  * How a variable of an older tool becomes the text of an option: with one line that says so, or one that says why not.
- * Which variables there are, and what they mean together, is known to `compat` and `compat-docxy`.
+ * Which variables there are, and what they mean together, is known to `compat` and its neighbours.
  */
 import { parseSwitch } from "./kinds.ts";
 import { OPTIONS, type OptionName } from "./options.ts";
+import { parseNginxTime } from "./units.ts";
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -60,6 +61,16 @@ export function readSwitch(draft: Draft, variable: string, meaning: string): boo
   const value = parseSwitch(text);
   draft.warnings.push(`${variable}=${text} is read as "${meaning}: ${value ? "yes" : "no"}"`);
   return value;
+}
+
+/** A time in nginx's notation, at most `maxMs`; undefined when it is absent or not understood, which is one warning. */
+export function readNginxTime(draft: Draft, variable: string, maxMs: number): number | undefined {
+  const text = textOf(draft.env, variable);
+  if (text === undefined) return undefined;
+  const problem = problemOf(() => parseNginxTime(text));
+  if (problem === undefined) return Math.min(parseNginxTime(text), maxMs);
+  draft.warnings.push(`${variable} is ignored: ${problem}`);
+  return undefined;
 }
 
 export function problemOf(parse: () => unknown): string | undefined {

@@ -178,7 +178,7 @@ function settingsOf({ read, inherited, dependencies }: Sources): Settings {
       dockerHub: inherited.dockerHub,
       verifyTls: inherited.verifyTls,
     },
-    cache: cacheOf(read),
+    cache: cacheOf(read, inherited),
     upstream: {
       proxies: { ...inherited.proxies, general: read(OPTIONS.upstreamProxy) },
       connectTimeoutMs: read(OPTIONS.connectTimeout) ?? 0,
@@ -197,7 +197,7 @@ function settingsOf({ read, inherited, dependencies }: Sources): Settings {
   };
 }
 
-function cacheOf(read: Reader): Settings["cache"] {
+function cacheOf(read: Reader, { tagTiers, registryProxyHeaders }: Inherited): Settings["cache"] {
   const directory = read(OPTIONS.cacheDir);
   if (directory === undefined) return undefined;
   return {
@@ -206,7 +206,9 @@ function cacheOf(read: Reader): Settings["cache"] {
     minFreeBytes: read(OPTIONS.cacheMinFree) ?? 0,
     maxIdleMs: read(OPTIONS.cacheMaxIdle) ?? 0,
     tagTtlMs: read(OPTIONS.tagTtl) ?? 0,
+    tagTiers,
     staleIfErrorMs: read(OPTIONS.staleIfError) ?? 0,
+    registryProxyHeaders,
   };
 }
 

@@ -191,6 +191,7 @@ export const OPTIONS = {
   tagTtl: option(time(0, MAX_AGE_MS), {
     group: "Cache",
     flag: "tag-ttl",
+    inherited: ["MANIFEST_CACHE_DEFAULT_TIME"],
     default: "0",
     help: "How long a tag is served without asking its registry; 0 asks each time, by HEAD. A registry's tags in the map win.",
   }),
@@ -198,7 +199,7 @@ export const OPTIONS = {
     group: "Cache",
     flag: "stale-if-error",
     default: "30d",
-    help: "How old a tag may be when its registry cannot be asked.",
+    help: "How long after its time (--tag-ttl, a registry's tags) a tag is served on when its registry cannot be asked.",
   }),
   stateDir: option(FOLDER, {
     group: "Running",

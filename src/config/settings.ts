@@ -3,7 +3,7 @@
  * `server.ts` hands each part to the module that needs it; nothing below level 4 imports this file.
  */
 import type { Log, LogOptions } from "../log.ts";
-import type { RegistryMap } from "../registry/registry.ts";
+import type { RegistryMap, TagRule } from "../registry/registry.ts";
 import type { OutgoingProxies } from "../upstream/proxy.ts";
 
 /** `:5000`, `127.0.0.1:5000`, `[::1]:5000`. */
@@ -92,7 +92,11 @@ export interface CacheSettings {
   readonly maxIdleMs: number;
   /** 0 asks upstream each time. */
   readonly tagTtlMs: number;
+  /** Rules for every registry, behind its own (old `MANIFEST_CACHE_*`). */
+  readonly tagTiers: readonly TagRule[];
   readonly staleIfErrorMs: number;
+  /** Answers say what the cache did as docker-registry-proxy did, too (compat C16). */
+  readonly registryProxyHeaders: boolean;
 }
 
 export interface Settings {

@@ -12,7 +12,8 @@ import type { Registry } from "../registry/registry.ts";
 import type { Route } from "../registry/route.ts";
 import type { RegistryRequest } from "./access.ts";
 import { digestOf } from "./body.ts";
-import type { AccessNotes } from "./exchange.ts";
+import type { CompatLines } from "./compat-headers.ts";
+import type { CacheState } from "./exchange.ts";
 import type { Outages } from "./outage.ts";
 
 export interface Cache {
@@ -22,15 +23,14 @@ export interface Cache {
   readonly outages: Outages;
   /** How long a tag is served without asking upstream, milliseconds. */
   readonly tagTtlMs: (registry: Registry, tag: string) => number;
-  /** How old a tag may be when upstream cannot be asked, milliseconds. */
+  /** How long after its time a tag is served on when upstream cannot be asked, milliseconds (RFC 5861). */
   readonly staleIfErrorMs: number;
+  /** Header lines of an older tool, where its users are (compat C16). */
+  readonly compatLines: CompatLines | undefined;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly log: SparingLog;
 }
-
-/** What the cache did for an answer. */
-export type CacheState = NonNullable<AccessNotes["cache"]>;
 
 /** Where a route's links and tags are kept: by the registry's first upstream, not by its key, which a new map may move. */
 export function placeOf({ registry, repository }: Pick<Route, "registry" | "repository">): Place {
@@ -42,18 +42,24 @@ export function registryText({ upstreams: [{ origin, basePath, namePrefix }] }: 
   return `${origin}${basePath}/${namePrefix}`;
 }
 
-/** `X-Cache` for people and older tools (compat C35), `Cache-Status` as RFC 9211 has it; and the state into the access line. */
-export function stateLines(request: RegistryRequest, state: CacheState): HeaderLine[] {
-  request.exchange.notes.cache = state;
+/**
+ * `X-Cache` for people and older tools (compat C35), `Cache-Status` as RFC 9211 has it, docker-registry-proxy's lines where
+ * they are wanted; and the state into the access line.
+ */
+export function stateLines({ compatLines }: Cache, request: RegistryRequest, state: CacheState): HeaderLine[] {
+  const shown = state === "EXPIRED" ? "MISS" : state;
+  request.exchange.notes.cache = shown;
   return [
-    ["X-Cache", state],
+    ["X-Cache", shown],
     ["Cache-Status", `Layover; ${CACHE_STATUS[state]}`],
+    ...(compatLines?.(request, state) ?? []),
   ];
 }
 
 const CACHE_STATUS: Record<CacheState, string> = {
   HIT: "hit",
   MISS: "fwd=uri-miss; stored",
+  EXPIRED: "fwd=stale; stored",
   STALE: "hit; fwd=stale; detail=upstream-failed",
   REVALIDATED: "hit; fwd=stale; detail=unchanged",
   BYPASS: "fwd=bypass",

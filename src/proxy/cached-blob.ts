@@ -81,7 +81,7 @@ export function createCachedBlobs(cache: Cache, access: Access, publics: PublicR
   ): Promise<Reply | undefined> {
     records.used(digest.text, now());
     const asked = rangesOf(request, digest, content.bytes);
-    const lines = stateLines(request, "HIT");
+    const lines = stateLines(cache, request, "HIT");
     if (asked.kind === "unsatisfiable") throw unsatisfiable(content.bytes);
     const validators = blobLines(digest, lines);
     if (matchesEtag(request.exchange.headers.get("if-none-match"), digest.text)) {
@@ -106,7 +106,7 @@ export function createCachedBlobs(cache: Cache, access: Access, publics: PublicR
     });
     if (head === undefined) return undefined; // this client may have the right itself
     const { totalBytes } = head;
-    const lines = blobLines(digest, stateLines(request, "MISS"));
+    const lines = blobLines(digest, stateLines(cache, request, "MISS"));
     if (totalBytes === undefined)
       return { status: 200, headers: typed(lines), body: fill.follow({ first: 0, last: undefined }) };
     const asked = rangesOf(request, digest, totalBytes);

@@ -10,8 +10,8 @@ import type { Reference } from "../registry/reference.ts";
 import type { Registry } from "../registry/registry.ts";
 import type { UpstreamResponse } from "../upstream/client.ts";
 import type { Access, RegistryRequest } from "./access.ts";
-import { type Cache, type CacheState, detached, keep, placeOf, readKept, stateLines } from "./cache.ts";
-import type { Reply } from "./exchange.ts";
+import { type Cache, detached, keep, placeOf, readKept, stateLines } from "./cache.ts";
+import type { CacheState, Reply } from "./exchange.ts";
 import { type ManifestEndpoint, acceptFor, manifestReply, readManifest } from "./manifest.ts";
 import { acceptClass, factsOf, isTrouble, staleWarning } from "./manifest-facts.ts";
 import type { PublicRepositories } from "./public.ts";
@@ -66,14 +66,15 @@ export function createCachedManifests(cache: Cache, access: Access, publics: Pub
     const place = placeOf(request.route);
     const accept = acceptClass(request);
     const known = records.tag(place, tag, accept);
-    const isFresh = known !== undefined && now() - known.checkedMs < cache.tagTtlMs(registry, tag);
+    const ttlMs = cache.tagTtlMs(registry, tag);
+    const isFresh = known !== undefined && now() - known.checkedMs < ttlMs;
     const lastKnown = (state: CacheState) => {
       const digest = known === undefined ? undefined : parseDigest(known.digest);
       if (known?.mediaType === undefined || digest === undefined) return undefined;
       return { kind: "found" as const, digest, mediaType: known.mediaType, bytes: known.bytes, state };
     };
     if (isFresh && (await publics.isPublic(request))) return lastKnown("HIT") ?? PASS;
-    const isUsable = known !== undefined && now() - known.checkedMs < cache.staleIfErrorMs;
+    const isUsable = known !== undefined && now() - known.checkedMs < ttlMs + cache.staleIfErrorMs;
     const stale = async () => (isUsable && (await publics.isPublic(request)) ? lastKnown("STALE") : undefined);
     const wasFailing = outages.isFailing(registry);
     const mustWait = outages.isDown(registry);
@@ -123,7 +124,8 @@ export function createCachedManifests(cache: Cache, access: Access, publics: Pub
       const { digest, mediaType, bytes } = found;
       publics.proven(place, digest.text);
       records.setTag(place, tag, accept, { digest: digest.text, mediaType, bytes, checkedMs: now() });
-      return { ...found, state: known?.digest === digest.text ? "REVALIDATED" : "MISS" };
+      if (known === undefined) return { ...found, state: "MISS" };
+      return { ...found, state: known.digest === digest.text ? "REVALIDATED" : "EXPIRED" };
     } catch (error) {
       if (isTrouble(error)) outages.failed(registry, error);
       throw error;
@@ -253,7 +255,7 @@ export function createCachedManifests(cache: Cache, access: Access, publics: Pub
       mediaType: found.mediaType,
       bytes,
       length: String(bytes?.byteLength ?? found.bytes),
-      passed: [...stateLines(request, found.state), ...staleWarning(found.state)],
+      passed: [...stateLines(cache, request, found.state), ...staleWarning(found.state)],
     });
   };
 }

@@ -33,6 +33,9 @@ export interface Exchange {
   readonly notes: AccessNotes;
 }
 
+/** What the cache did for an answer: EXPIRED is a MISS of a tag whose record was too old and led elsewhere. */
+export type CacheState = NonNullable<AccessNotes["cache"]> | "EXPIRED";
+
 export interface AccessNotes {
   registry?: string;
   repository?: string;

@@ -7,7 +7,7 @@ import { type Digest, isVerifiable, parseDigest } from "../registry/digest.ts";
 import { bareType, isManifestType } from "../registry/mediatype.ts";
 import type { UpstreamResponse } from "../upstream/client.ts";
 import type { RegistryRequest } from "./access.ts";
-import type { CacheState } from "./cache.ts";
+import type { CacheState } from "./exchange.ts";
 import { acceptFor } from "./manifest.ts";
 
 /** Registries may lead a tag elsewhere for another Accept: the kinds of manifest in it, in one order. */

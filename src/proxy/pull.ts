@@ -29,10 +29,10 @@ export function createPull(access: Access, cache: Cache | undefined): Pull {
   return {
     manifest: async (request, endpoint) =>
       (await unlessBroken(cache, () => manifests(request, endpoint))) ??
-      bypassed(request, await straight.manifest(request, endpoint)),
+      bypassed(cache, request, await straight.manifest(request, endpoint)),
     blob: async (request, endpoint) =>
       (await unlessBroken(cache, () => blobs(request, endpoint))) ??
-      bypassed(request, await straight.blob(request, endpoint)),
+      bypassed(cache, request, await straight.blob(request, endpoint)),
   };
 }
 
@@ -47,6 +47,6 @@ async function unlessBroken(cache: Cache, serve: () => Promise<Reply | undefined
   }
 }
 
-function bypassed(request: RegistryRequest, reply: Reply): Reply {
-  return { ...reply, headers: [...reply.headers, ...stateLines(request, "BYPASS")] };
+function bypassed(cache: Cache, request: RegistryRequest, reply: Reply): Reply {
+  return { ...reply, headers: [...reply.headers, ...stateLines(cache, request, "BYPASS")] };
 }

@@ -36,6 +36,8 @@ export interface TagRule {
   /** A regular expression over the tag, anchored at its start only. */
   readonly match: string;
   readonly ttlMs: number;
+  /** Which of the two tiers of older settings this is; undefined for a rule of the map. */
+  readonly tier?: "primary" | "secondary";
 }
 
 export interface Registry {

@@ -95,7 +95,7 @@ export async function startCached(options: CachedOptions): Promise<Cached> {
         quay: entry(farm.quay.url, "quay.io", options.entries?.["quay"]),
         ghcr: entry(farm.ghcr.url, "ghcr.io", options.entries?.["ghcr"]),
       };
-      layover = await startLayover({ map, args });
+      layover = await startLayover({ map, args, ...(options.env && { env: options.env }) });
     },
     async [Symbol.asyncDispose]() {
       if (isFirst) await farm.stop();

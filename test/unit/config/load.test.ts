@@ -43,6 +43,8 @@ describe("loadSettings()", () => {
       minFreeBytes: 1024 ** 3,
       maxIdleMs: 60 * 86_400_000,
       tagTtlMs: 0,
+      tagTiers: [],
+      registryProxyHeaders: false,
       staleIfErrorMs: 30 * 86_400_000,
     });
     const old = await load({ argv: ["--cache-dir=/cache"], env: { CACHE_MAX_SIZE: "10g", CACHE_INACTIVE: "30d" } });
