@@ -6,6 +6,7 @@ import type { MapResponse } from "../config/map-fetch.ts";
 import type { UpstreamSettings } from "../config/settings.ts";
 import type { Registry } from "../registry/registry.ts";
 import { createDial } from "../upstream/dial.ts";
+import { NO_METER } from "../upstream/meter.ts";
 import { createHttp } from "../upstream/http.ts";
 import { createOutlets } from "../upstream/outlet.ts";
 
@@ -18,7 +19,7 @@ export interface Asker {
 export function createAsker(settings: UpstreamSettings, version: string): Asker {
   const dial = createDial(settings);
   const outlets = createOutlets(settings);
-  const http = createHttp({ ...settings, version }, { dial, outlets });
+  const http = createHttp({ ...settings, version }, { dial, outlets, meter: NO_METER });
   return {
     ask(url, registry, signal) {
       const deadlineMs = performance.now() + settings.headerTimeoutMs;

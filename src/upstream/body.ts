@@ -16,6 +16,8 @@ export interface BodyOptions {
   readonly what: string;
   /** Turns what reading threw into what the reader shall see. */
   readonly translate: (cause: unknown) => unknown;
+  /** Told of each chunk; must not throw. */
+  readonly received?: (bytes: number) => void;
   /** Called once, when nothing more will be read; `"broken"` when the connection must go. */
   readonly ended: (how: "complete" | "broken") => void;
 }
@@ -53,7 +55,9 @@ export function watchBody(source: ReadableStream<Uint8Array>, options: BodyOptio
   function take(controller: ReadableStreamDefaultController<Uint8Array>, value: Uint8Array | undefined): void {
     // Undefined: the idle timer was first, or the reader left.
     if (waitingSince === undefined) return;
-    received += value?.byteLength ?? 0;
+    const bytes = value?.byteLength ?? 0;
+    received += bytes;
+    options.received?.(bytes);
     const { length } = options;
     const isOff = length !== undefined && (value === undefined ? received !== length : received > length);
     if (isOff)

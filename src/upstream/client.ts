@@ -10,7 +10,8 @@ import { attempt } from "./attempt.ts";
 import { createAuthorizer } from "./authorize.ts";
 import { createDial, type Dial, type Lookup } from "./dial.ts";
 import { askInTurn } from "./failover.ts";
-import { createHttp } from "./http.ts";
+import { type HttpRequest, createHttp } from "./http.ts";
+import { NO_METER, type UpstreamMeter, metered } from "./meter.ts";
 import { createOutlets } from "./outlet.ts";
 import type { OutgoingProxies } from "./proxy.ts";
 import type { Credential, UpstreamRequest, UpstreamResponse } from "./request.ts";
@@ -22,6 +23,7 @@ import { type UpstreamWrite, type WriteResponse, write } from "./write.ts";
 export type { Lookup } from "./dial.ts";
 export type { OutgoingProxies } from "./proxy.ts";
 export type { Credential, Identity, UpstreamRequest, UpstreamResponse } from "./request.ts";
+export type { ContentFault, UpstreamMeter, UpstreamOutcome } from "./meter.ts";
 export type { OutgoingBody } from "./outgoing-body.ts";
 export type { Location, UpstreamWrite, WriteResponse } from "./write.ts";
 export type { Verdict, VerifyOptions } from "./verify.ts";
@@ -52,6 +54,8 @@ export interface UpstreamDependencies {
   readonly now?: () => number;
   /** Told about what an operator may want to know: a foreign realm, a failure that led to a retry or the next upstream. No secrets. */
   readonly notice?: (event: UpstreamNotice) => void;
+  /** Told about each request, for counting. */
+  readonly meter?: UpstreamMeter;
 }
 
 export interface UpstreamNotice {
@@ -96,6 +100,7 @@ export function createUpstreamClient(
   dependencies: UpstreamDependencies = {},
 ): UpstreamClient {
   const { random = Math.random, sleep = sleepFor, now = Date.now, notice = () => undefined } = dependencies;
+  const { meter = NO_METER } = dependencies;
   const {
     connectTimeoutMs = CONNECT_TIMEOUT_MS,
     headerTimeoutMs = HEADER_TIMEOUT_MS,
@@ -103,8 +108,10 @@ export function createUpstreamClient(
   } = options;
   const dial = dependencies.dial ?? createDial({ connectTimeoutMs, family: options.family ?? 0 }, dependencies);
   const outlets = createOutlets({ proxies: options.proxies ?? {}, connectTimeoutMs });
-  const http = createHttp({ version: options.version, headerTimeoutMs, idleTimeoutMs }, { dial, outlets });
-  const tokens = createTokens({ exchange: http.exchange, now, timeoutMs: headerTimeoutMs });
+  const http = createHttp({ version: options.version, headerTimeoutMs, idleTimeoutMs }, { dial, outlets, meter });
+  const askTokenServer = (request: HttpRequest) =>
+    metered(http.exchange(request), (outcome) => meter.tokenAnswered(request.registry.key, outcome));
+  const tokens = createTokens({ exchange: askTokenServer, now, timeoutMs: headerTimeoutMs });
   const onForeignRealm = (registry: Registry, { host }: URL) =>
     notice({
       registry: registry.key,
@@ -113,13 +120,19 @@ export function createUpstreamClient(
     });
   const authorizer = createAuthorizer({ exchange: http.exchange, tokens, onForeignRealm });
 
+  /** Counted under the registry, until its answer or failure is there. */
+  function counted<T extends { readonly status: number }>({ key }: Registry, asking: Promise<T>): Promise<T> {
+    const startedAtMs = performance.now();
+    return metered(asking, (outcome) => meter.answered(key, outcome, performance.now() - startedAtMs));
+  }
+
   return {
     async send(request) {
       const startedAtMs = performance.now();
       const { registry, identity, signal, deadlineMs } = request;
       const { upstream, response } = await askInTurn({
         upstreams: registry.upstreams,
-        ask: (candidate) => attempt(candidate, request, authorizer),
+        ask: (candidate) => counted(registry, attempt(candidate, request, authorizer)),
         credentialOrigin: identity.kind === "credential" ? identity.credential.origin : undefined,
         onFailure: ({ origin }, message) => notice({ registry: registry.key, host: new URL(origin).host, message }),
         signal,
@@ -128,9 +141,10 @@ export function createUpstreamClient(
         sleep,
       });
       const { status, headers, body } = response;
-      return { status, headers, body, upstream, elapsedMs: performance.now() - startedAtMs };
+      const elapsedMs = performance.now() - startedAtMs;
+      return { status, headers, body, upstream, elapsedMs, refuse: (fault) => meter.refused(registry.key, fault) };
     },
-    write: (request) => write(request, authorizer),
+    write: (request) => counted(request.registry, write(request, authorizer)),
     verify: (registry, credential, verifyOptions) =>
       verify({ registry, credential, options: verifyOptions }, { http, tokens }),
     knownRealm: authorizer.knownRealm,

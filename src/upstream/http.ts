@@ -12,6 +12,7 @@ import { decodeBody, parseEncodings } from "./encoding.ts";
 import { failureOf } from "./failure.ts";
 import { endToEndHeaders, endToEndLines } from "./hop-by-hop.ts";
 import { createLeash, type Leash } from "./leash.ts";
+import type { UpstreamMeter } from "./meter.ts";
 import { lengthLine, type OutgoingBody, outgoing } from "./outgoing-body.ts";
 import type { Outlets } from "./outlet.ts";
 
@@ -59,7 +60,13 @@ export interface Http {
 /** Artifact Registry and signed redirects send tens of kilobytes (protocol R135); fetch itself sets no limit. */
 const MAX_HEADER_CHARACTERS = 256 * 1024;
 
-export function createHttp(options: HttpOptions, { dial, outlets }: { dial: Dial; outlets: Outlets }): Http {
+export interface HttpDependencies {
+  readonly dial: Dial;
+  readonly outlets: Outlets;
+  readonly meter: Pick<UpstreamMeter, "received">;
+}
+
+export function createHttp(options: HttpOptions, { dial, outlets, meter }: HttpDependencies): Http {
   async function exchange(asked: HttpRequest): Promise<HttpResponse> {
     const isWrite = asked.method !== "GET" && asked.method !== "HEAD";
     // A write may take long behind its last byte; its caller says how long (protocol R80).
@@ -123,6 +130,7 @@ export function createHttp(options: HttpOptions, { dial, outlets }: { dial: Dial
         idleTimeoutMs: options.idleTimeoutMs,
         what,
         translate: (cause) => failureOf(cause, { what, signal: request.signal, during: "body" }),
+        received: (bytes) => meter.received(request.registry.key, bytes),
         ended: (how) => (how === "complete" ? leash.release() : leash.cut()),
       });
     }

@@ -4,6 +4,7 @@
  */
 import type { HeaderLine } from "../errors.ts";
 import type { Registry, Upstream } from "../registry/registry.ts";
+import type { ContentFault } from "./meter.ts";
 
 /**
  * A credential of one upstream origin. It is sent to that origin, to its own token server (protocol R105) and nowhere else.
@@ -61,4 +62,6 @@ export interface UpstreamResponse {
   readonly upstream: Upstream;
   /** Milliseconds from `send` to the final headers. */
   readonly elapsedMs: number;
+  /** To be called by whoever finds that the content is not what it should be: it is counted. */
+  readonly refuse?: (fault: ContentFault) => void;
 }
