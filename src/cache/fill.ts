@@ -26,6 +26,8 @@ export interface Fills {
   join(digest: Digest, start: FillSource): Fill | undefined;
   running(digest: Digest): Fill | undefined;
   readonly count: number;
+  /** Readers of the fills that run. */
+  readonly followers: number;
   /** Stops every fill; its followers error, its spool is suspended for a later start. */
   close(): Promise<void>;
 }
@@ -83,6 +85,9 @@ export function createFills(options: FillsOptions, dependencies: FillsDependenci
     running: (digest) => running.get(digest.text),
     get count() {
       return running.size;
+    },
+    get followers() {
+      return running.values().reduce((sum, fill) => sum + fill.followers(), 0);
     },
     async close() {
       isClosed = true;

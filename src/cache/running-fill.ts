@@ -39,6 +39,7 @@ export interface Fill {
 }
 
 export interface RunningFill extends Fill {
+  followers(): number;
   /** Fails it, keeps its bytes for a later start; resolves when that is done. */
   stop(reason: unknown): Promise<void>;
 }
@@ -267,6 +268,7 @@ export function startFill(
       followers += 1;
       return createFollower(followed, range, () => (followers -= 1));
     },
+    followers: () => followers,
     async stop(reason) {
       stopped ??= { reason };
       download?.cancel(reason);
