@@ -1,44 +1,24 @@
 /** Real disks that are full or read-only: a tmpfs of two megabytes, where this process may mount one. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { readdir } from "node:fs/promises";
+import path from "node:path";
 import { createFills } from "../../../src/cache/fill.ts";
 import { createFilesystemStore } from "../../../src/cache/filesystem.ts";
 import { type Store, StoreError } from "../../../src/cache/store.ts";
 import { createFakeSource, digestOfBytes, drain, noise } from "../../support/fill-source.ts";
-import { createTempDir, type TempDir } from "../../support/temp-dir.ts";
+import { mayMount, mountDisk, type SmallDisk } from "../../support/small-disk.ts";
 
 const silent = { info: () => undefined, warn: () => undefined };
 
-function run(...argv: string[]): boolean {
-  try {
-    return Bun.spawnSync(argv, { stdout: "ignore", stderr: "ignore" }).success;
-  } catch {
-    // No such program here.
-    return false;
-  }
-}
-
-function mayMount(): boolean {
-  if (process.platform !== "linux" || process.getuid?.() !== 0) return false;
-  const path = `/tmp/layover-mount-${crypto.randomUUID()}`;
-  if (!run("mkdir", path)) return false;
-  const isMounted = run("mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", path);
-  if (isMounted) run("umount", path);
-  run("rmdir", path);
-  return isMounted;
-}
-
 describe.skipIf(!mayMount())("on a small disk", () => {
-  let dir: TempDir;
+  let dir: SmallDisk;
   const stores: Store[] = [];
   beforeEach(async () => {
-    dir = await createTempDir();
-    run("mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", dir.path);
+    dir = await mountDisk("2m");
   });
   afterEach(async () => {
     for (const store of stores.splice(0)) await store.close();
-    run("umount", dir.path);
-    await dir.remove();
+    await dir[Symbol.asyncDispose]();
   });
 
   async function open(minFreeBytes = 0): Promise<Store> {
@@ -75,7 +55,9 @@ describe.skipIf(!mayMount())("on a small disk", () => {
     // One reader of the fill goes on with its body: nothing is fetched twice.
     expect(source.offsets).toEqual([0]);
     expect(store.usage()).toMatchObject({ bytes: 0, spooledBytes: 0 });
-    expect((await readdir(dir.file("spool"), { recursive: true })).filter((name) => name.includes("sha"))).toEqual([]);
+    expect(
+      (await readdir(path.join(dir.path, "spool"), { recursive: true })).filter((name) => name.includes("sha")),
+    ).toEqual([]);
     expect((await pull(store, 500_000, true)).result.kind).toBe("committed");
     await store.remove(digestOfBytes(noise(500_000, 500_000)));
   });
@@ -100,7 +82,7 @@ describe.skipIf(!mayMount())("on a small disk", () => {
   test("[T19] a read-only disk serves what it holds, refuses what is new, and fails no pull", async () => {
     const writable = await open();
     await pull(writable, 300_000, true);
-    expect(run("mount", "-o", "remount,ro", dir.path)).toBe(true);
+    dir.makeReadOnly();
     // It became so under a running store, which still ends in peace.
     await writable.close();
     const store = await open();
