@@ -73,7 +73,10 @@ export async function openLab(): Promise<Lab> {
   };
 }
 
-function upToDateBinary(): string {
+/** LAYOVER_BINARY in the environment names another, which is taken as it is. */
+export function upToDateBinary(): string {
+  const given = process.env["LAYOVER_BINARY"];
+  if (given !== undefined) return given;
   const binary = join(ROOT, "dist/layover");
   const sources = readdirSync(join(ROOT, "src"), { recursive: true, encoding: "utf8" }).map((name) => `src/${name}`);
   const changedAt = (name: string): number => statSync(join(ROOT, name)).mtimeMs;

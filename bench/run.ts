@@ -5,37 +5,49 @@
 import { availableParallelism } from "node:os";
 import { measureBlobs } from "./blob.ts";
 import { measureCached } from "./cached.ts";
-import { openLab } from "./lab.ts";
+import { type Lab, openLab } from "./lab.ts";
 import { measureIdle, measureSlowClients } from "./memory.ts";
+import { measurePeers, PEER_PARTS } from "./peers.ts";
 import { measureSmallRequests } from "./small.ts";
 import { measureStart } from "./start.ts";
 import { formatTable, type Row } from "./table.ts";
 
 const PARTS = ["blob", "memory", "start", "small", "cached"] as const;
 type Part = (typeof PARTS)[number];
+/** All of the peers' parts. Not measured when nothing is named: it needs programs of others. */
+const PEERS = "peers";
+const NAMES = [...PARTS, PEERS, ...PEER_PARTS];
 
 const given = process.argv.slice(2);
 const isLong = given.includes("--long");
-const unknown = given.filter((word) => word !== "--long" && !isPart(word));
-if (unknown.length > 0) throw new Error(`expected --long and names of parts (${PARTS.join(" ")}), got ${unknown}`);
+const unknown = given.filter((word) => word !== "--long" && !NAMES.some((name) => name === word));
+if (unknown.length > 0) throw new Error(`expected --long and names of parts (${NAMES.join(" ")}), got ${unknown}`);
+const peerParts = given.includes(PEERS) ? PEER_PARTS : PEER_PARTS.filter((part) => given.includes(part));
 const chosen = given.filter(isPart);
-const parts = chosen.length > 0 ? chosen : PARTS;
+const parts = chosen.length > 0 || peerParts.length > 0 ? chosen : PARTS;
 
-const lab = await openLab();
-const rows: Row[] = [];
-try {
-  for (const part of parts) rows.push(...(await measure(part)));
-} finally {
-  await lab.close();
-}
+const tables: string[] = [];
+if (parts.length > 0) tables.push(await measureParts(parts));
+if (peerParts.length > 0) tables.push(await measurePeers({ parts: peerParts, isLong }));
 console.log(`${new Date().toISOString().slice(0, 10)}, ${availableParallelism()} cores, Bun ${Bun.version}\n`);
-console.log(formatTable(rows));
+console.log(tables.join("\n\n"));
 
 function isPart(word: string): word is Part {
   return PARTS.some((part) => part === word);
 }
 
-async function measure(part: Part): Promise<Row[]> {
+async function measureParts(parts: readonly Part[]): Promise<string> {
+  const lab = await openLab();
+  const rows: Row[] = [];
+  try {
+    for (const part of parts) rows.push(...(await measure(part, lab)));
+  } finally {
+    await lab.close();
+  }
+  return formatTable(rows);
+}
+
+async function measure(part: Part, lab: Lab): Promise<Row[]> {
   console.error(`measuring: ${part}`);
   switch (part) {
     case "blob":

@@ -3,8 +3,9 @@
  * `/healthz`, which goes nowhere. The targets take turns.
  */
 import type { Lab } from "./lab.ts";
-import { ratioOf, type Sample, sampleOf, show } from "./numbers.ts";
+import { ratioOf, show } from "./numbers.ts";
 import type { Row } from "./table.ts";
+import { type Load, load, rateOf, slowestOf } from "./wrk.ts";
 
 export interface SmallOptions {
   readonly rounds: number;
@@ -48,29 +49,4 @@ export async function measureSmallRequests(lab: Lab, options: SmallOptions): Pro
     { what: "`/healthz`, requests/s", layover: show(rateOf(health)) },
     { what: "the same, 99th percentile, ms", layover: show(slowestOf(health), 1) },
   ];
-}
-
-interface Load {
-  readonly requestsPerSecond: number;
-  readonly p99Ms: number;
-}
-
-async function load(url: string, { seconds }: SmallOptions): Promise<Load> {
-  const wrk = Bun.spawn(["wrk", "-t1", "-c16", `-d${seconds}s`, "--latency", url], { stdout: "pipe" });
-  const report = await new Response(wrk.stdout).text();
-  const rate = /Requests\/sec:\s+([\d.]+)/.exec(report)?.[1];
-  const [, p99, unit = ""] = /99%\s+([\d.]+)(us|ms|s)/.exec(report) ?? [];
-  if (rate === undefined || p99 === undefined || report.includes("Non-2xx"))
-    throw new Error(`expected nothing but 200 from ${url}, got:\n${report}`);
-  return { requestsPerSecond: Number(rate), p99Ms: Number(p99) * (MS_OF[unit] ?? Number.NaN) };
-}
-
-const MS_OF: Readonly<Record<string, number>> = { us: 0.001, ms: 1, s: 1000 };
-
-function rateOf(loads: readonly Load[]): Sample {
-  return sampleOf(loads.map(({ requestsPerSecond }) => requestsPerSecond));
-}
-
-function slowestOf(loads: readonly Load[]): Sample {
-  return sampleOf(loads.map(({ p99Ms }) => p99Ms));
 }

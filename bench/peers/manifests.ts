@@ -1,0 +1,57 @@
+/** A manifest that every peer has, as containerd asks for it: by tag while the tag is fresh, and by digest. */
+import { type Sample, show } from "../numbers.ts";
+import { type Load, load } from "../wrk.ts";
+import type { Peer, PeersLab } from "./lab.ts";
+import { figuresOf, ratioTo, samplesOf, takeTurns } from "./rounds.ts";
+import type { PeerRow } from "./table.ts";
+
+const GOAL_OF_NGINX = 0.5;
+const GOAL_OF_DOCKER_REGISTRY = 10;
+export const ACCEPT = `Accept: ${[
+  "application/vnd.docker.distribution.manifest.v2+json",
+  "application/vnd.docker.distribution.manifest.list.v2+json",
+  "application/vnd.oci.image.manifest.v1+json",
+  "application/vnd.oci.image.index.v1+json",
+  "*/*",
+].join(", ")}`;
+
+export interface ManifestOptions {
+  readonly rounds: number;
+  readonly seconds: number;
+}
+
+export async function measureManifests(lab: PeersLab, options: ManifestOptions): Promise<PeerRow[]> {
+  if (Bun.which("wrk") === null) return [{ what: "manifests: not measured, wrk is not installed", figures: {} }];
+  const rows: PeerRow[] = [];
+  for (const [title, reference] of [
+    ["by tag", lab.manifest.tag],
+    ["by digest", lab.manifest.digest],
+  ] as const) {
+    const measure = ({ plain }: Peer): Promise<Load> =>
+      load(`${plain.url}/v2/bench/app/manifests/${reference}`, { seconds: options.seconds, headers: [ACCEPT] });
+    const results = await takeTurns(lab.peers, options.rounds, measure);
+    const rate = samplesOf(results, ({ requestsPerSecond }) => requestsPerSecond);
+    const p99 = samplesOf(results, ({ p99Ms }) => p99Ms);
+    rows.push(
+      { what: `manifest ${title}, requests/s`, figures: figuresOf(rate), ...verdict(ratioTo(rate, "nginx"), NGINX) },
+      { what: "the same, to docker-registry", figures: {}, ...verdict(ratioTo(rate, "dockerRegistry"), REGISTRY) },
+      { what: "the same, 99th percentile, ms", figures: figuresOf(p99, 1), ...verdict(ratioTo(p99, "nginx")) },
+    );
+  }
+  return rows;
+}
+
+interface Least {
+  readonly ratio: number;
+  readonly peer: string;
+}
+
+const NGINX: Least = { ratio: GOAL_OF_NGINX, peer: "nginx" };
+const REGISTRY: Least = { ratio: GOAL_OF_DOCKER_REGISTRY, peer: "docker-registry" };
+
+function verdict(ratio: Sample | undefined, least?: Least): Pick<PeerRow, "ratio" | "goal"> {
+  if (ratio === undefined) return {};
+  if (least === undefined) return { ratio: show(ratio, 2) };
+  const goal = { text: `≥ ${least.ratio} of ${least.peer}`, isMet: ratio.median >= least.ratio };
+  return { ratio: show(ratio, 2), goal };
+}
