@@ -30,9 +30,12 @@ export interface TagRecord extends TagFacts {
   readonly firstSeenMs: number;
 }
 
-/** Anybody may read this repository. */
-export interface PublicGrant {
-  /** The digest of a manifest that was answered 200 to an anonymous request. */
+/** The holder of a grant that everybody has: the repository is public. */
+export const EVERYBODY = "";
+
+/** That its holder may read a repository. */
+export interface Grant {
+  /** The digest of a manifest that was answered 200 to a request in the holder's name. */
   readonly proof: string;
   readonly checkedMs: number;
 }

@@ -1,29 +1,30 @@
 /**
- * Public grants: anybody may read this repository, as an anonymous 200 on one of its manifests showed. Statements only.
+ * Grants: that a holder, or everybody, may read a repository, as a 200 on one of its manifests showed. Statements only.
  */
 import type { Database } from "bun:sqlite";
-import type { Place, PublicGrant } from "./records-facts.ts";
+import type { Grant, Place } from "./records-facts.ts";
 import type { Rows } from "./records-rows.ts";
 
 export interface Grants {
-  public(place: Place): PublicGrant | undefined;
-  setPublic(place: Place, proof: string, checkedMs: number): void;
-  dropPublic(place: Place): void;
+  grant(place: Place, holder: string): Grant | undefined;
+  setGrant(place: Place, holder: string, facts: Grant): void;
+  dropGrant(place: Place, holder: string): void;
 }
 
 export function createGrants(database: Database, rows: Rows): Grants {
-  const find = database.prepare<PublicGrant, [string, string]>(`
-    SELECT proof, checkedMs FROM grant_public
-    WHERE place = (SELECT id FROM place WHERE registry = ?1 AND repository = ?2)`);
-  const write = database.prepare<null, [number, string, number]>(`
-    INSERT INTO grant_public (place, proof, checkedMs) VALUES (?1, ?2, ?3)
+  const find = database.prepare<Grant, [string, string, string]>(`
+    SELECT proof, checkedMs FROM grants
+    WHERE place = (SELECT id FROM place WHERE registry = ?1 AND repository = ?2) AND holder = ?3`);
+  const write = database.prepare<null, [number, string, string, number]>(`
+    INSERT INTO grants (place, holder, proof, checkedMs) VALUES (?1, ?2, ?3, ?4)
     ON CONFLICT DO UPDATE SET proof = excluded.proof, checkedMs = excluded.checkedMs`);
-  const remove = database.prepare<null, [string, string]>(`
-    DELETE FROM grant_public WHERE place = (SELECT id FROM place WHERE registry = ?1 AND repository = ?2)`);
+  const remove = database.prepare<null, [string, string, string]>(`
+    DELETE FROM grants
+    WHERE place = (SELECT id FROM place WHERE registry = ?1 AND repository = ?2) AND holder = ?3`);
 
   return {
-    public: ({ registry, repository }) => find.get(registry, repository) ?? undefined,
-    setPublic: (place, proof, checkedMs) => void write.run(rows.place(place), proof, checkedMs),
-    dropPublic: ({ registry, repository }) => void remove.run(registry, repository),
+    grant: ({ registry, repository }, holder) => find.get(registry, repository, holder) ?? undefined,
+    setGrant: (place, holder, { proof, checkedMs }) => void write.run(rows.place(place), holder, proof, checkedMs),
+    dropGrant: ({ registry, repository }, holder) => void remove.run(registry, repository, holder),
   };
 }

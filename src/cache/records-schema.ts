@@ -15,7 +15,7 @@ const DROP_PLACE = `
     DELETE FROM place WHERE id = OLD.place
       AND NOT EXISTS (SELECT 1 FROM link WHERE place = OLD.place)
       AND NOT EXISTS (SELECT 1 FROM tag WHERE place = OLD.place)
-      AND NOT EXISTS (SELECT 1 FROM grant_public WHERE place = OLD.place);
+      AND NOT EXISTS (SELECT 1 FROM grants WHERE place = OLD.place);
 `;
 
 /**
@@ -64,12 +64,14 @@ const VERSION_1 = `
   CREATE INDEX tag_content ON tag (content);
   CREATE INDEX tag_checked ON tag (checkedMs);
 
-  CREATE TABLE grant_public (
-    place INTEGER PRIMARY KEY REFERENCES place,
+  CREATE TABLE grants (
+    place INTEGER NOT NULL REFERENCES place,
+    holder TEXT NOT NULL,
     proof TEXT NOT NULL,
-    checkedMs INTEGER NOT NULL
-  ) STRICT;
-  CREATE INDEX grant_checked ON grant_public (checkedMs);
+    checkedMs INTEGER NOT NULL,
+    PRIMARY KEY (place, holder)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX grants_checked ON grants (checkedMs);
 
   CREATE TABLE reference (
     manifest INTEGER NOT NULL REFERENCES content,
@@ -80,7 +82,7 @@ const VERSION_1 = `
 
   CREATE TRIGGER link_gone AFTER DELETE ON link BEGIN ${DROP_PLACE} END;
   CREATE TRIGGER tag_gone AFTER DELETE ON tag BEGIN ${DROP_PLACE} END;
-  CREATE TRIGGER grant_gone AFTER DELETE ON grant_public BEGIN ${DROP_PLACE} END;
+  CREATE TRIGGER grant_gone AFTER DELETE ON grants BEGIN ${DROP_PLACE} END;
   CREATE TRIGGER reference_gone AFTER DELETE ON reference BEGIN
     DELETE FROM content WHERE id = OLD.child AND neededMs IS NULL AND pinned = 0
       AND NOT EXISTS (SELECT 1 FROM reference WHERE child = OLD.child);

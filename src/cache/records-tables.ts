@@ -47,7 +47,7 @@ export function createTables({ database, now, maxRows }: TablesDependencies): Ta
     clear() {
       database.run("DELETE FROM tag");
       database.run("DELETE FROM link");
-      database.run("DELETE FROM grant_public");
+      database.run("DELETE FROM grants");
     },
     // Statements too, so that the file is whole without its log, and may be moved.
     close: () => database.close(true),

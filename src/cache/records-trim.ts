@@ -21,9 +21,9 @@ export function createTrim(database: Database, maxRows: number): Trim {
   const oldestTags = database.prepare<{ place: number; tag: string; accept: string; content: number }, [number]>(
     "SELECT place, tag, accept, content FROM tag ORDER BY checkedMs LIMIT ?1",
   );
-  const grants = database.prepare<{ count: number }, []>("SELECT count(*) AS count FROM grant_public");
+  const grants = database.prepare<{ count: number }, []>("SELECT count(*) AS count FROM grants");
   const deleteGrants = database.prepare<null, [number]>(
-    "DELETE FROM grant_public WHERE place IN (SELECT place FROM grant_public ORDER BY checkedMs LIMIT ?1)",
+    "DELETE FROM grants WHERE (place, holder) IN (SELECT place, holder FROM grants ORDER BY checkedMs LIMIT ?1)",
   );
   const deleteLink = database.prepare<null, [number, number]>("DELETE FROM link WHERE place = ?1 AND content = ?2");
   const deleteTag = database.prepare<null, [number, string, string]>(

@@ -14,7 +14,7 @@ import type {
   ImageRecord,
   LinkFacts,
   Place,
-  PublicGrant,
+  Grant,
   RecordTotals,
   TagFacts,
   TagRecord,
@@ -24,12 +24,13 @@ import type { StoredContent } from "./store.ts";
 
 export { recordsFileNames } from "./records-file.ts";
 export type {
+export { EVERYBODY } from "./records-facts.ts";
   EvictionCandidate,
   ImagePage,
   ImageRecord,
   LinkFacts,
   Place,
-  PublicGrant,
+  Grant,
   RecordTotals,
   TagFacts,
   TagRecord,
@@ -56,10 +57,13 @@ export interface Records {
   /** The tag is gone, under every class of Accept. */
   removeTag(place: Place, tag: string): void;
 
-  /** That anybody may read the repository, when that was ever shown; how long it holds is the reader's to judge. */
-  public(place: Place): PublicGrant | undefined;
-  setPublic(place: Place, proof: string, checkedMs: number): void;
-  dropPublic(place: Place): void;
+  /**
+   * That the holder may read the repository, when that was ever shown; how long it holds is the reader's to judge.
+   * @param holder `EVERYBODY`, or a keyed hash of a credential
+   */
+  grant(place: Place, holder: string): Grant | undefined;
+  setGrant(place: Place, holder: string, facts: Grant): void;
+  dropGrant(place: Place, holder: string): void;
 
   /** The content was asked for. Written within seconds, and not at all for unknown content. */
   used(digest: string, atMs: number): void;
@@ -166,10 +170,11 @@ export function openRecords({ file, maxRows = MAX_ROWS }: RecordsOptions, { log,
       state(HARMLESS, ({ tags }) => tags.touchTag(place, tag, accept, checkedMs)),
     removeTag: (place, tag) => withdraw(tagOf(place, tag), ({ tags }) => tags.removeTag(place, tag)),
 
-    public: (place) => (isWaiting(grantOf(place)) ? undefined : read(undefined, ({ grants }) => grants.public(place))),
-    setPublic: (place, proof, checkedMs) =>
-      state(grantOf(place), ({ grants }) => grants.setPublic(place, proof, checkedMs)),
-    dropPublic: (place) => withdraw(grantOf(place), ({ grants }) => grants.dropPublic(place)),
+    grant: (place, holder) =>
+      isWaiting(grantOf(place, holder)) ? undefined : read(undefined, ({ grants }) => grants.grant(place, holder)),
+    setGrant: (place, holder, facts) =>
+      state(grantOf(place, holder), ({ grants }) => grants.setGrant(place, holder, facts)),
+    dropGrant: (place, holder) => withdraw(grantOf(place, holder), ({ grants }) => grants.dropGrant(place, holder)),
 
     used: (digest, atMs) => database.used(digest, atMs),
     pin: (digest) => void written(tryWrite(({ needs }) => (needs.pin(digest), true))),
@@ -217,8 +222,8 @@ function tagOf({ registry, repository }: Place, tag: string): string {
   return `tag ${registry} ${repository} ${tag}`;
 }
 
-function grantOf({ registry, repository }: Place): string {
-  return `grant ${registry} ${repository}`;
+function grantOf({ registry, repository }: Place, holder: string): string {
+  return `grant ${registry} ${repository} ${holder}`;
 }
 
 function written<T>(result: T | undefined): T {

@@ -5,7 +5,7 @@
  */
 import { LRUCache } from "lru-cache";
 import { RegistryError } from "../errors.ts";
-import type { Place, Records } from "../cache/records.ts";
+import { EVERYBODY, type Place, type Records } from "../cache/records.ts";
 import { isManifestType } from "../registry/mediatype.ts";
 import type { Access, RegistryRequest } from "./access.ts";
 import { type Cache, detached, placeOf } from "./cache.ts";
@@ -37,7 +37,7 @@ export function createPublicRepositories(cache: Cache, access: Access): PublicRe
   const { records, outages, now } = cache;
 
   function refuted(place: Place): void {
-    records.dropPublic(place);
+    records.dropGrant(place, EVERYBODY);
     refutedUntil.set(keyOf(place), true);
   }
 
@@ -48,7 +48,7 @@ export function createPublicRepositories(cache: Cache, access: Access): PublicRe
       const question = { method: "HEAD" as const, path: `manifests/${proof}`, query: "", headers: [] };
       const response = await access.askForAll(detached(request, new AbortController().signal, BUDGET_MS), question);
       if (response.status === 200 && isManifestType(response.headers.get("content-type"))) {
-        records.setPublic(place, proof, now());
+        records.setGrant(place, EVERYBODY, { proof, checkedMs: now() });
         return true;
       }
       if (response.status === 401 || response.status === 403 || response.status === 404) {
@@ -64,7 +64,7 @@ export function createPublicRepositories(cache: Cache, access: Access): PublicRe
     return undefined;
   }
 
-  async function renew(request: RegistryRequest, place: Place, grant: NonNullable<ReturnType<Records["public"]>>) {
+  async function renew(request: RegistryRequest, place: Place, grant: NonNullable<ReturnType<Records["grant"]>>) {
     const verdict = await askAgain(request, place, grant.proof);
     return verdict ?? isExtended(grant);
   }
@@ -78,7 +78,7 @@ export function createPublicRepositories(cache: Cache, access: Access): PublicRe
       const { registry, repository } = request.route;
       if (registry.isDockerHub && repository.startsWith("library/")) return true; // by definition
       const place = placeOf(request.route);
-      const grant = records.public(place);
+      const grant = records.grant(place, EVERYBODY);
       if (grant === undefined) return false;
       if (now() - grant.checkedMs < TTL_MS) return true;
       const wasFailing = outages.isFailing(registry);
@@ -88,7 +88,7 @@ export function createPublicRepositories(cache: Cache, access: Access): PublicRe
       // Whether a registry in trouble is back is found out, but nobody waits for it.
       return wasFailing && isExtended(grant) ? true : running;
     },
-    proven: (place, manifestDigest) => records.setPublic(place, manifestDigest, now()),
+    proven: (place, manifestDigest) => records.setGrant(place, EVERYBODY, { proof: manifestDigest, checkedMs: now() }),
     refuted,
     isRefuted: (place) => refutedUntil.has(keyOf(place)),
   };

@@ -6,7 +6,7 @@ import fc from "fast-check";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { openRecords, type ImageRecord, type Place, type Records } from "../../src/cache/records.ts";
+import { EVERYBODY, openRecords, type ImageRecord, type Place, type Records } from "../../src/cache/records.ts";
 import { silent } from "../support/http-server.ts";
 import { createModel, digestOf } from "../support/records-model.ts";
 
@@ -178,24 +178,26 @@ describe.each([
   });
 
   describe("grants", () => {
-    test("public() gives the last proof until it is dropped", () => {
+    test("grant() gives the last proof of its holder until it is dropped", () => {
       const records = open();
-      expect(records.public(HUB)).toBeUndefined();
-      records.setPublic(HUB, MANIFEST, 5);
-      records.setPublic(HUB, OTHER, 6);
-      expect(records.public(HUB)).toEqual({ proof: OTHER, checkedMs: 6 });
-      expect(records.public(QUAY)).toBeUndefined();
-      records.dropPublic(HUB);
-      expect(records.public(HUB)).toBeUndefined();
-      expect(records.totals().places).toBe(0);
+      expect(records.grant(HUB, EVERYBODY)).toBeUndefined();
+      records.setGrant(HUB, EVERYBODY, { proof: MANIFEST, checkedMs: 5 });
+      records.setGrant(HUB, EVERYBODY, { proof: OTHER, checkedMs: 6 });
+      records.setGrant(HUB, "ann", { proof: MANIFEST, checkedMs: 7 });
+      expect(records.grant(HUB, EVERYBODY)).toEqual({ proof: OTHER, checkedMs: 6 });
+      expect(records.grant(QUAY, EVERYBODY)).toBeUndefined();
+      expect(records.grant(HUB, "bob")).toBeUndefined();
+      records.dropGrant(HUB, EVERYBODY);
+      expect(records.grant(HUB, EVERYBODY)).toBeUndefined();
+      expect(records.grant(HUB, "ann")).toEqual({ proof: MANIFEST, checkedMs: 7 });
     });
 
-    test("public() outlives the last link of its repository", () => {
+    test("grant() outlives the last link of its repository", () => {
       const records = open();
       layer(records, LAYER);
-      records.setPublic(HUB, MANIFEST, 5);
+      records.setGrant(HUB, EVERYBODY, { proof: MANIFEST, checkedMs: 5 });
       records.forget(LAYER);
-      expect(records.public(HUB)?.proof).toBe(MANIFEST);
+      expect(records.grant(HUB, EVERYBODY)?.proof).toBe(MANIFEST);
     });
   });
 
@@ -451,7 +453,7 @@ test("records do what a simple model does, whatever is asked of them in whatever
     fc.record({ kind: fc.constantFrom("used" as const, "pin" as const, "unpin" as const), number }),
     fc.record({ kind: fc.constantFrom("adopt" as const, "forget" as const), number }),
     fc.record({ kind: fc.constant("setReferences" as const), number, children: fc.array(number, { maxLength: 4 }) }),
-    fc.record({ kind: fc.constantFrom("setPublic" as const, "dropPublic" as const), where, number }),
+    fc.record({ kind: fc.constantFrom("setGrant" as const, "dropGrant" as const), where, number }),
     fc.record({ kind: fc.constant("condemn" as const), nth: fc.nat(3) }),
   );
   fc.assert(

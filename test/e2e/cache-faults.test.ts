@@ -297,7 +297,7 @@ describe("a process", () => {
 /** As if the grants had been given so long ago. The program must not run. */
 function ageGrants(directory: string, byMs: number): void {
   using records = new Database(path.join(directory, "records.sqlite"));
-  records.run("UPDATE grant_public SET checkedMs = checkedMs - ?", [byMs]);
+  records.run("UPDATE grants SET checkedMs = checkedMs - ?", [byMs]);
 }
 
 async function anonymousToken(own: Cached): Promise<string> {

@@ -3,7 +3,7 @@
  * a manifest names only higher ones: real digests cannot form a circle either.
  */
 import { expect } from "bun:test";
-import type { Place, Records } from "../../src/cache/records.ts";
+import { EVERYBODY, type Place, type Records } from "../../src/cache/records.ts";
 
 /** `"sha256:000…1"`. */
 export function digestOf(number: number): string {
@@ -23,7 +23,7 @@ export type Operation =
   | { readonly kind: "touchTag" | "removeTag"; readonly where: Place; readonly tag: string; readonly accept: string }
   | { readonly kind: "used" | "pin" | "unpin" | "adopt" | "forget"; readonly number: number }
   | { readonly kind: "setReferences"; readonly number: number; readonly children: readonly number[] }
-  | { readonly kind: "setPublic" | "dropPublic"; readonly where: Place; readonly number: number }
+  | { readonly kind: "setGrant" | "dropGrant"; readonly where: Place; readonly number: number }
   | { readonly kind: "condemn"; readonly nth: number };
 
 interface Tag {
@@ -170,13 +170,13 @@ export function createModel(nowMs: () => number): Model {
         records.setReferences(digestOf(operation.number), children.map(digestOf));
         break;
       }
-      case "setPublic":
+      case "setGrant":
         grants.set(placeKey(operation.where), digestOf(operation.number));
-        records.setPublic(operation.where, digestOf(operation.number), atMs);
+        records.setGrant(operation.where, EVERYBODY, { proof: digestOf(operation.number), checkedMs: atMs });
         break;
-      case "dropPublic":
+      case "dropGrant":
         grants.delete(placeKey(operation.where));
-        records.dropPublic(operation.where);
+        records.dropGrant(operation.where, EVERYBODY);
         break;
       case "condemn": {
         const candidate = records.evictionCandidates(operation.nth + 1).at(-1);
@@ -197,7 +197,7 @@ export function createModel(nowMs: () => number): Model {
           expect(records.isLinked(where, digestOf(number))).toBe(linked?.has(number) ?? false);
           expect(records.mediaType(where, digestOf(number))).toBe(linked?.get(number));
         }
-        expect(records.public(where)?.proof).toBe(grants.get(placeKey(where)));
+        expect(records.grant(where, EVERYBODY)?.proof).toBe(grants.get(placeKey(where)));
         for (const tag of names.tags) {
           for (const accept of names.accepts) {
             const known = tags.get(tagKey(where, tag, accept));

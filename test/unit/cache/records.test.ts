@@ -3,7 +3,7 @@ import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
 import { existsSync, mkdirSync, readdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
-import { openRecords, type Records, recordsFileNames } from "../../../src/cache/records.ts";
+import { EVERYBODY, openRecords, type Records, recordsFileNames } from "../../../src/cache/records.ts";
 import { createLog, type Log } from "../../../src/log.ts";
 import { silent } from "../../support/http-server.ts";
 import { digestOf } from "../../support/records-model.ts";
@@ -42,13 +42,13 @@ test("openRecords() finds again what was written", async () => {
   first.setTag(PLACE, "latest", "list", { ...FACTS, digest: DIGEST, checkedMs: 7 });
   first.used(DIGEST, Date.now() + 1000);
   first.pin(DIGEST);
-  first.setPublic(PLACE, DIGEST, 8);
+  first.setGrant(PLACE, EVERYBODY, { proof: DIGEST, checkedMs: 8 });
   first.close();
   const second = open(dir.file("records.db"));
   expect(second.mediaType(PLACE, DIGEST)).toBe("application/json");
   expect(second.tag(PLACE, "latest", "list")).toMatchObject({ digest: DIGEST, firstSeenMs: 7, checkedMs: 7 });
   expect(second.isPinned(DIGEST)).toBe(true);
-  expect(second.public(PLACE)).toEqual({ proof: DIGEST, checkedMs: 8 });
+  expect(second.grant(PLACE, EVERYBODY)).toEqual({ proof: DIGEST, checkedMs: 8 });
   second.close();
   expect(readdirSync(dir.path)).toEqual(["records.db"]);
 });
@@ -59,14 +59,14 @@ test("openRecords() leaves no row behind when everything was forgotten", async (
   for (const number of [1, 2, 3]) records.link(PLACE, digestOf(number), FACTS);
   records.setTag(PLACE, "latest", "list", { ...FACTS, digest: DIGEST, checkedMs: 7 });
   records.setReferences(DIGEST, [2, 3, 4, 5].map(digestOf));
-  records.setPublic(PLACE, DIGEST, 8);
+  records.setGrant(PLACE, EVERYBODY, { proof: DIGEST, checkedMs: 8 });
   records.pin(digestOf(9));
   records.unpin(digestOf(9));
-  records.dropPublic(PLACE);
+  records.dropGrant(PLACE, EVERYBODY);
   for (const number of [3, 1, 2]) records.forget(digestOf(number));
   records.close();
   const database = new Database(dir.file("records.db"), { readonly: true });
-  for (const table of ["place", "content", "link", "tag", "reference", "grant_public"]) {
+  for (const table of ["place", "content", "link", "tag", "reference", "grants"]) {
     expect(database.query(`SELECT count(*) AS rows FROM ${table}`).get()).toEqual({ rows: 0 });
   }
   expect(database.query("PRAGMA integrity_check").get()).toEqual({ integrity_check: "ok" });
@@ -169,20 +169,20 @@ test("writes wait while another process holds the file, and what they are about 
   const tag = { ...FACTS, digest: digestOf(3), checkedMs: 7 };
   for (const number of [1, 2, 3]) records.link(PLACE, digestOf(number), FACTS);
   records.setTag(PLACE, "latest", "list", tag);
-  records.setPublic(PLACE, DIGEST, 1);
+  records.setGrant(PLACE, EVERYBODY, { proof: DIGEST, checkedMs: 1 });
   const held = lock(file);
   const begin = performance.now();
   records.unlink(PLACE, DIGEST);
   records.link(PLACE, digestOf(4), FACTS);
   records.removeTag(PLACE, "gone");
   records.touchTag(PLACE, "latest", "list", 9);
-  records.dropPublic(PLACE);
+  records.dropGrant(PLACE, EVERYBODY);
   records.used(digestOf(2), Date.now() + 1000);
   const waitedMs = performance.now() - begin;
   expect(records.isLinked(PLACE, DIGEST)).toBe(false);
   expect(records.mediaType(PLACE, DIGEST)).toBeUndefined();
   expect(records.isLinked(PLACE, digestOf(4))).toBe(false);
-  expect(records.public(PLACE)).toBeUndefined();
+  expect(records.grant(PLACE, EVERYBODY)).toBeUndefined();
   expect(records.isLinked(PLACE, digestOf(2))).toBe(true);
   expect(records.tag(PLACE, "latest", "list")?.digest).toBe(digestOf(3));
   expect(() => records.pin(DIGEST)).toThrow("another process holds the file");
@@ -245,7 +245,7 @@ test("more withdrawals than may wait take back every link, tag and grant", async
   const records = open(file);
   records.link(PLACE, digestOf(5), FACTS);
   records.setTag(PLACE, "latest", "list", { ...FACTS, digest: digestOf(5), checkedMs: 7 });
-  records.setPublic(PLACE, DIGEST, 1);
+  records.setGrant(PLACE, EVERYBODY, { proof: DIGEST, checkedMs: 1 });
   const held = lock(file);
   for (let number = 100; number < 10_101; number += 1) records.unlink(PLACE, digestOf(number));
   expect(records.isLinked(PLACE, digestOf(5))).toBe(false);
@@ -281,7 +281,7 @@ test("records stay below the limit of rows; what is longest unproven goes first"
     const place = { ...PLACE, repository: `r${number % 7000}` };
     records.link(place, digestOf(number), FACTS);
     records.setTag(place, `t${number}`, "list", { ...FACTS, digest: digestOf(number), checkedMs: number });
-    records.setPublic(place, DIGEST, number);
+    records.setGrant(place, EVERYBODY, { proof: DIGEST, checkedMs: number });
   }
   const { links, tags, contents, places } = records.totals();
   for (const rows of [links, tags, contents, places]) expect(rows).toBeLessThan(500 + 10_000);
