@@ -1,6 +1,6 @@
 /**
  * `npm run bench`: measures the compiled binary beside a bare pass-through and prints one table. `--long` takes more
- * rounds; names of parts (`blob memory start small cached`) leave the others out. docs/benchmarks.md says what each line means.
+ * rounds; names of parts (`blob memory start small cached upkeep`) leave the others out. docs/benchmarks.md says what each line means.
  */
 import { availableParallelism } from "node:os";
 import { measureBlobs } from "./blob.ts";
@@ -11,8 +11,9 @@ import { measurePeers, PEER_PARTS } from "./peers.ts";
 import { measureSmallRequests } from "./small.ts";
 import { measureStart } from "./start.ts";
 import { formatTable, type Row } from "./table.ts";
+import { measureUpkeep } from "./upkeep.ts";
 
-const PARTS = ["blob", "memory", "start", "small", "cached"] as const;
+const PARTS = ["blob", "memory", "start", "small", "cached", "upkeep"] as const;
 type Part = (typeof PARTS)[number];
 /** All of the peers' parts. Not measured when nothing is named: it needs programs of others. */
 const PEERS = "peers";
@@ -60,5 +61,7 @@ async function measure(part: Part, lab: Lab): Promise<Row[]> {
       return measureSmallRequests(lab, isLong ? { rounds: 5, seconds: 10 } : { rounds: 3, seconds: 3 });
     case "cached":
       return measureCached(lab, { rounds: isLong ? 15 : 5 });
+    case "upkeep":
+      return measureUpkeep(lab);
   }
 }
