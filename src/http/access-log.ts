@@ -2,7 +2,7 @@
  * One line per request, written when its body ended or broke (compat C24). The path is logged without its query, which
  * may hold cursors and signatures; headers only at debug level, and then without those that carry secrets.
  */
-import type { Log } from "../log.ts";
+import { type Log, withoutRedaction } from "../log.ts";
 import type { Exchange } from "../proxy/exchange.ts";
 import type { OriginReader } from "../proxy/origin.ts";
 
@@ -26,6 +26,7 @@ const MAX_FIELD_CHARACTERS = 256;
 const QUIET_PATHS: ReadonlySet<string> = new Set(["/healthz", "/health", "/readyz"]);
 
 export function createAccessLog(log: Log, originOf: OriginReader): AccessLog {
+  const lines = withoutRedaction(log);
   return {
     finished(exchange, outcome) {
       const { notes } = exchange;
@@ -42,8 +43,8 @@ export function createAccessLog(log: Log, originOf: OriginReader): AccessLog {
         ...notes,
         agent: cut(exchange.headers.get("user-agent") ?? ""),
       };
-      if (QUIET_PATHS.has(exchange.path)) log.debug(line, "request");
-      else log.info(line, "request");
+      if (QUIET_PATHS.has(exchange.path)) lines.debug(line, "request");
+      else lines.info(line, "request");
       if (log.isLevelEnabled("debug")) log.debug({ id: exchange.id, head: headOf(exchange) }, "request head");
     },
     refused(facts) {

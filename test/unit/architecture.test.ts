@@ -21,6 +21,7 @@ const FOLDER_LEVEL: Record<string, number> = {
 const FILE_LEVEL: Record<string, number> = {
   "errors.ts": 0,
   "log.ts": 1,
+  "log-batches.ts": 1,
   "metrics.ts": 1,
   "server.ts": 4,
   "server-cache.ts": 4,
