@@ -3,12 +3,10 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readdirSync, statSync } from "node:fs";
 import net from "node:net";
 import { join } from "node:path";
+import { type Ended, runCommand } from "../support/command.ts";
 import { type Farm, layerOf, startFarm } from "../support/farm.ts";
 import { makeArtifact, makeImage, makeIndex } from "../support/images.ts";
 import { type TempDir, createTempDir } from "../support/temp-dir.ts";
-
-const MAIN = join(import.meta.dir, "../../src/main.ts");
-const BINARY = process.env["LAYOVER_BINARY"];
 
 let dir: TempDir;
 let farm: Farm;
@@ -39,23 +37,8 @@ function flagsFor(cacheDir: string): string[] {
   return ["--cache-dir", cacheDir, "--cache-min-free", "0", "--registry-map", map, "--state-dir", dir.file("state")];
 }
 
-interface Ended {
-  readonly code: number;
-  readonly out: string;
-  readonly err: string;
-}
-
-async function run(argv: string[], input = ""): Promise<Ended> {
-  const program = BINARY === undefined || BINARY === "" ? [process.execPath, "--no-env-file", MAIN] : [BINARY];
-  const child = Bun.spawn([...program, ...argv], {
-    cwd: dir.path,
-    env: { PATH: process.env["PATH"], HOME: dir.path },
-    stdin: Buffer.from(input),
-    stdout: "pipe",
-    stderr: "pipe",
-  });
-  const [out, err, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
-  return { code, out, err };
+function run(argv: string[], input = ""): Promise<Ended> {
+  return runCommand(argv, { cwd: dir.path, input });
 }
 
 /** `layover cache …` on the running server's directory, or another. */
@@ -78,6 +61,11 @@ async function pull(name: string, digests: Iterable<string>): Promise<void> {
 
 function blobFile(digest: string, directory = dir.file("cache")): string {
   return join(directory, "blobs", ...digest.split(":"));
+}
+
+/** The last bytes reach clients before the disk has them for sure. */
+async function untilKept(digest: string): Promise<void> {
+  while (!(await Bun.file(blobFile(digest)).exists())) await Bun.sleep(2);
 }
 
 describe("beside a running server", () => {
@@ -217,13 +205,13 @@ describe("warm", () => {
     const first = await run(warm);
     expect(first).toMatchObject({ code: 0, err: "" });
     expect(first.out).toMatch(/^ok {4}quay\/org\/warm:latest {2}39 KiB fetched\n\n1 of 1 images are in the cache: /);
-    expect(await Bun.file(blobFile(layerOf(amd64))).exists()).toBe(true);
+    await untilKept(layerOf(amd64));
     expect(await Bun.file(blobFile(layerOf(arm64))).exists()).toBe(false);
     const asked = farm.quay.count({ method: "GET" });
     expect((await run(warm)).out).toContain("39 KiB were there");
     expect(farm.quay.count({ method: "GET" })).toBe(asked);
     expect((await run(["warm", "quay/org/warm", "--platform=all", ...settings])).code).toBe(0);
-    expect(await Bun.file(blobFile(layerOf(arm64))).exists()).toBe(true);
+    await untilKept(layerOf(arm64));
   });
 
   test("tells each failure with its reason, and warms the others", async () => {

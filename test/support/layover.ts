@@ -106,7 +106,8 @@ async function argumentsFor(options: LayoverOptions, dir: TempDir): Promise<stri
   return [...own, "--registry-map", dir.file("registrymap.json"), ...given];
 }
 
-function programCommand(): string[] {
+/** The program and its first arguments, for whoever starts it otherwise. */
+export function programCommand(): string[] {
   const binary = process.env["LAYOVER_BINARY"];
   return binary === undefined || binary === ""
     ? [process.execPath, "--no-env-file", join(ROOT, "src/main.ts")]
