@@ -19,7 +19,7 @@ import type { Connection, ConnectionFacts } from "./connections.ts";
 import { checkIncoming, exchangeOf } from "./incoming.ts";
 import type { Expectation, Incoming } from "./incoming.ts";
 import { errorReply } from "./reply.ts";
-import { writeReply } from "./reply-writer.ts";
+import { discard, writeReply } from "./reply-writer.ts";
 import { createRequestBody } from "./request-body.ts";
 import type { RequestBody } from "./request-body.ts";
 
@@ -194,8 +194,8 @@ export function createHttpServer(options: HttpServerOptions, dependencies: HttpS
       const written = await writeReply(response, reply, writing);
       return { status: reply.status, complete: written.broken === undefined, ...written };
     } catch (cause) {
-      // Only lines that cannot be sent get here, before anything was written. That the body cannot be stopped changes nothing.
-      if (reply.body instanceof ReadableStream) void reply.body.cancel().catch(() => undefined);
+      // Only lines that cannot be sent get here, before anything was written.
+      discard(reply.body);
       const written = await writeReply(response, internalError(), writing);
       return { status: 500, complete: written.broken === undefined, cause, ...written };
     }

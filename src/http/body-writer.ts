@@ -1,5 +1,5 @@
 /**
- * Writes the bytes of one streamed answer to node's response. A body that is not exactly as long as was announced, or that
+ * Writes the bytes of one streamed answer to node's response; content with positions is the matter of `positioned-writer`. A body that is not exactly as long as was announced, or that
  * fails, is never ended politely (protocol R234-R237): the socket is destroyed instead.
  *
  *   stream ──read one chunk──▶ write a slice ──socket full?──▶ wait for drain, close or the idle timer ──▶ next
@@ -88,10 +88,15 @@ async function pump(
     return { bytesSent, broken: "body-failed", cause };
   }
   if (options.length !== undefined && bytesSent < options.length) return { bytesSent, broken: "wrong-length" };
+  const broken = await endOf(response, options);
+  return { bytesSent, ...(broken === undefined ? {} : { broken }) };
+}
+
+/** Ends an answer whose bytes were all written, and waits until the operating system has them. */
+export async function endOf(response: ServerResponse, options: BodyOptions): Promise<Breakage | undefined> {
   await options.beforeEnd?.();
   response.end();
-  const broken = await taken(response, "finish", options.idleTimeoutMs);
-  return { bytesSent, ...(broken === undefined ? {} : { broken }) };
+  return taken(response, "finish", options.idleTimeoutMs);
 }
 
 async function writeSlices(
@@ -156,7 +161,7 @@ export function isGone(response: ServerResponse): boolean {
 }
 
 /** Ends a connection so that no client takes what it got for the whole. */
-function abort(response: ServerResponse, length: number | undefined): void {
+export function abort(response: ServerResponse, length: number | undefined): void {
   const { socket } = response.req;
   // To HTTP/1.0 a body without length ends where the connection ends: only a reset tells that it is not all.
   if (length === undefined && response.req.httpVersion === "1.0") socket.resetAndDestroy();

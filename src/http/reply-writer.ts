@@ -1,13 +1,14 @@
 /**
  * Writes one Reply to node's response: header lines in order and as separate lines (protocol R38, R121), the header block
  * complete on the wire before the first byte of a stream (R175), Content-Length kept on streams (R221). The bytes of
- * streams are the matter of `body-writer`.
+ * streams are the matter of `body-writer`, those of stored content of `positioned-writer`.
  */
 import type { ServerResponse } from "node:http";
 import type { HeaderLine } from "../errors.ts";
-import type { Reply } from "../proxy/exchange.ts";
+import type { PositionedBody, Reply, ReplyBody } from "../proxy/exchange.ts";
 import { isGone, SLICE_BYTES, taken, writeBody } from "./body-writer.ts";
 import type { Body, BodyOptions, WriteOutcome } from "./body-writer.ts";
+import { writePositioned } from "./positioned-writer.ts";
 
 export interface WriteOptions extends BodyOptions {
   /** Method of the request. */
@@ -17,19 +18,23 @@ export interface WriteOptions extends BodyOptions {
 }
 
 /**
- * Writes the reply and waits until it is taken or broken; a stream is read to its end or cancelled, once. The client's
- * doings never reject.
- * @throws TypeError when a header line cannot be sent; nothing was sent then
+ * Writes the reply and waits until it is taken or broken; a stream is read to its end or cancelled, stored content
+ * closed, once. The client's doings never reject.
+ * @throws TypeError when a header line cannot be sent; nothing was sent then, and the body is left to the caller
  */
 export async function writeReply(response: ServerResponse, reply: Reply, options: WriteOptions): Promise<WriteOutcome> {
   const framed = frame(reply, options.method);
   const lines = headLines(reply, lengthOf(framed), options.extraLines);
-  if (framed.kind !== "stream" && reply.body instanceof ReadableStream) void discard(reply.body);
+  if (framed.kind === "none") discard(reply.body);
   if (isGone(response)) {
-    if (framed.kind === "stream") void discard(framed.stream);
+    discard(reply.body);
     return { bytesSent: 0, broken: "client-left" };
   }
   if (framed.kind === "stream") return writeStream({ ...framed, memory: "given" });
+  if (framed.kind === "positioned") {
+    sendHead();
+    return writePositioned(response, framed.body, options);
+  }
   const bytes = framed.kind === "whole" ? framed.bytes : NO_BYTES;
   if (bytes.byteLength > SLICE_BYTES || options.beforeEnd !== undefined) {
     const body: Body = { stream: streamOf(bytes), memory: "lent", length: bytes.byteLength };
@@ -40,16 +45,21 @@ export async function writeReply(response: ServerResponse, reply: Reply, options
   return { bytesSent: bytes.byteLength, ...(broken === undefined ? {} : { broken }) };
 
   function writeStream(body: Body): Promise<WriteOutcome> {
+    sendHead();
+    return writeBody(response, body, options);
+  }
+
+  function sendHead(): void {
     response.writeHead(reply.status, lines);
     response.flushHeaders();
-    return writeBody(response, body, options);
   }
 }
 
 type Framed =
   | { readonly kind: "none"; readonly length: number | undefined }
   | { readonly kind: "whole"; readonly bytes: Uint8Array }
-  | { readonly kind: "stream"; readonly stream: ReadableStream<Uint8Array>; readonly length: number | undefined };
+  | { readonly kind: "stream"; readonly stream: ReadableStream<Uint8Array>; readonly length: number | undefined }
+  | { readonly kind: "positioned"; readonly body: PositionedBody; readonly length: number };
 
 const NO_BYTES = new Uint8Array(0);
 const encoder = new TextEncoder();
@@ -62,6 +72,10 @@ function frame(reply: Reply, method: string): Framed {
     return method === "HEAD"
       ? { kind: "none", length: declared }
       : { kind: "stream", stream: reply.body, length: declared };
+  }
+  if (isPositioned(reply.body)) {
+    const { length } = reply.body;
+    return method === "HEAD" ? { kind: "none", length } : { kind: "positioned", body: reply.body, length };
   }
   if (method === "HEAD") return { kind: "none", length: declared ?? wholeBytes(reply.body)?.byteLength };
   return { kind: "whole", bytes: wholeBytes(reply.body) ?? NO_BYTES };
@@ -126,7 +140,12 @@ function streamOf(bytes: Uint8Array): ReadableStream<Uint8Array> {
   });
 }
 
+function isPositioned(body: ReplyBody): body is PositionedBody {
+  return typeof body === "object" && body !== null && "close" in body;
+}
+
 /** Tells a source that its body is not wanted; that it cannot be stopped changes nothing here. */
-async function discard(stream: ReadableStream<Uint8Array>): Promise<void> {
-  await stream.cancel().catch(() => undefined);
+export function discard(body: ReplyBody): void {
+  if (body instanceof ReadableStream) void body.cancel().catch(() => undefined);
+  else if (isPositioned(body)) void body.close().catch(() => undefined);
 }

@@ -16,7 +16,7 @@ import { etagOf, matchesEtag } from "./headers.ts";
 import { multipart } from "./multipart.ts";
 import type { PublicRepositories } from "./public.ts";
 import { errorOfAnswer, errorOfFailure } from "./refusal.ts";
-import { streamFrom } from "./stored-body.ts";
+import { storedBody, storedStream } from "./stored-body.ts";
 
 /** Serves a blob from the cache or into it; undefined when this request must pass the cache by. @throws RegistryError */
 export type CachedBlobs = (request: RegistryRequest, endpoint: BlobEndpoint) => Promise<Reply | undefined>;
@@ -89,10 +89,10 @@ export function createCachedBlobs(cache: Cache, access: Access, publics: PublicR
     }
     if (request.exchange.method === "HEAD") return whole(content.bytes, validators, null);
     const [only, ...more] = asked.kind === "ranges" ? asked.ranges : [];
-    const open = async (range: ByteRange) => streamFrom(store, digest, range);
+    const open = (range: ByteRange) => storedStream(store, digest, range);
     if (only !== undefined && more.length > 0)
       return multipart(asked.kind === "ranges" ? asked.ranges : [], content.bytes, { lines: validators, open });
-    const body = await open(only ?? { first: 0, last: content.bytes - 1 });
+    const body = await storedBody(store, digest, only ?? { first: 0, last: content.bytes - 1 });
     if (body === undefined) return undefined; // evicted since it was found
     return only === undefined
       ? whole(content.bytes, validators, body)

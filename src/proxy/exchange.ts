@@ -49,8 +49,23 @@ export interface AccessNotes {
   error?: string;
 }
 
-/** Absent, whole, or streamed; a stream whose length is known has a Content-Length among the headers. */
-export type ReplyBody = null | string | Uint8Array | ReadableStream<Uint8Array>;
+/**
+ * Content that is read by position, at the pace of who takes it and into the taker's memory. Whoever has one closes it,
+ * once, also unread and after an error.
+ */
+export interface PositionedBody {
+  /** Bytes of the whole body, which are its Content-Length. */
+  readonly length: number;
+  /**
+   * Fills `into` from `position` of this body on; the bytes read, at least one. One read at a time.
+   * @throws when there is less than `length`; what was begun may go on, so `into` is not used for anything else then
+   */
+  read(into: Uint8Array, position: number): Promise<number>;
+  close(): Promise<void>;
+}
+
+/** Absent, whole, streamed, or by position; a stream whose length is known has a Content-Length among the headers. */
+export type ReplyBody = null | string | Uint8Array | ReadableStream<Uint8Array> | PositionedBody;
 
 export interface Reply {
   readonly status: number;

@@ -2,45 +2,59 @@
 import { type ContentReader, type Store, StoreError } from "../cache/store.ts";
 import type { Digest } from "../registry/digest.ts";
 import type { ByteRange } from "../registry/range.ts";
+import type { PositionedBody } from "./exchange.ts";
 
-/** One read from the store: as much as the socket takes in a few writes. */
-const READ_BYTES = 512 * 1024;
+/** One piece of a stream, which gets memory of its own. */
+const PIECE_BYTES = 512 * 1024;
 
-/** The range of what is kept; undefined when it is not there any more. Errors when it is shorter than it was. */
-export async function streamFrom(
+/** The range of what is kept; undefined when it is not there any more. A read fails when it is shorter than it was. */
+export async function storedBody(store: Store, digest: Digest, range: ByteRange): Promise<PositionedBody | undefined> {
+  const reader = await store.open(digest);
+  if (reader === undefined) return undefined;
+  return {
+    length: range.last + 1 - range.first,
+    read: (into, position) => readOf(reader, into, range.first + position),
+    close: () => reader.close(),
+  };
+}
+
+/** The same as a stream, for who puts other bytes around it. Errors when it is shorter than it was. */
+export async function storedStream(
   store: Store,
   digest: Digest,
   range: ByteRange,
 ): Promise<ReadableStream<Uint8Array> | undefined> {
-  const reader = await store.open(digest);
-  if (reader === undefined) return undefined;
-  let position = range.first;
+  const body = await storedBody(store, digest, range);
+  return body === undefined ? undefined : streamOf(body);
+}
+
+/** @throws the read's error, or that the content is shorter than it was */
+async function readOf(reader: ContentReader, into: Uint8Array, position: number): Promise<number> {
+  const read = await reader.read(into, position);
+  if (read === 0) throw new StoreError("broken", "cached content is shorter than it was");
+  return read;
+}
+
+function streamOf({ length, read, close }: PositionedBody): ReadableStream<Uint8Array> {
+  let position = 0;
   return new ReadableStream<Uint8Array>(
     {
       async pull(controller) {
-        const wanted = Math.min(READ_BYTES, range.last + 1 - position);
-        const piece = new Uint8Array(wanted);
-        const read = wanted === 0 ? 0 : await readOrClose(reader, piece, position);
-        position += read;
-        if (read > 0) controller.enqueue(read === wanted ? piece : piece.subarray(0, read));
-        if (position <= range.last) return;
-        await reader.close();
+        const piece = new Uint8Array(Math.min(PIECE_BYTES, length - position));
+        try {
+          const bytes = length === position ? 0 : await read(piece, position);
+          position += bytes;
+          if (bytes > 0) controller.enqueue(piece.subarray(0, bytes));
+        } catch (error) {
+          await close();
+          throw error;
+        }
+        if (position < length) return;
+        await close();
         controller.close();
       },
-      cancel: () => reader.close(),
+      cancel: close,
     },
     { highWaterMark: 0 },
   );
-}
-
-/** @throws the read's error, or that the content is shorter than it was; the reader is closed then */
-async function readOrClose(reader: ContentReader, into: Uint8Array, position: number): Promise<number> {
-  try {
-    const read = await reader.read(into, position);
-    if (read > 0) return read;
-    throw new StoreError("broken", "cached content is shorter than it was");
-  } catch (error) {
-    await reader.close();
-    throw error;
-  }
 }
