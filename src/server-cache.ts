@@ -2,6 +2,7 @@
  * The cache's part of the composition: opens store, records and fills in one directory, looks after room in the background,
  * and closes all of it. A directory that cannot be used means no cache, said once: pulls go on.
  */
+import { randomInt } from "node:crypto";
 import { mkdir, statfs } from "node:fs/promises";
 import path from "node:path";
 import { createEviction } from "./cache/evict.ts";
@@ -39,6 +40,8 @@ export interface CacheOptions extends CacheSettings {
 const SWEEP_MS = 10 * 60_000;
 /** Downloads at once; each holds a connection, two file handles and up to 2 MiB. More pass the cache by. */
 const MAX_FILLS = 256;
+/** The most that `randomInt` takes. */
+const RANDOM_STEPS = 2 ** 48 - 1;
 const RECORDS_FILE = "records.sqlite";
 /** Through it the commands act while a server runs. */
 const ADMIN_SOCKET = "admin.sock";
@@ -60,7 +63,7 @@ export async function openCache(
     const rooms = { make: async (_bytes: number): Promise<boolean> => false };
     const store = await createFilesystemStore(
       { directory, maxBytes, minFreeBytes, neighbours: NEIGHBOURS },
-      { log, makeRoom: (bytes) => rooms.make(bytes) },
+      { log, makeRoom: (bytes) => rooms.make(bytes), sizes: records },
     );
     const freeBytes = async () => {
       const { bavail, bsize } = await statfs(directory);
@@ -95,6 +98,7 @@ export async function openCache(
       staleIfErrorMs: options.staleIfErrorMs,
       compatLines: options.registryProxyHeaders ? createCompatLines(ageOf) : undefined,
       now: Date.now,
+      random: () => randomInt(RANDOM_STEPS) / RANDOM_STEPS,
       log: sparingLog,
     };
     const upkeep = createUpkeep(

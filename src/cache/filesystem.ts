@@ -11,10 +11,9 @@ import type { Log } from "../log.ts";
 import { type Digest, isVerifiable } from "../registry/digest.ts";
 import { createBudget } from "./budget.ts";
 import { contentsOf, startCount } from "./count.ts";
-import { setAside } from "./damaged.ts";
 import { storeErrorOf, unlessMissing } from "./disk.ts";
-import { hashPart } from "./hash-file.ts";
-import { committedBytes, hasherFor, isDigestOfNothing, layoutIn, prepareLayout, reportStrangers } from "./layout.ts";
+import { createIntegrity, type KnownSizes } from "./integrity.ts";
+import { committedBytes, isDigestOfNothing, layoutIn, prepareLayout, reportStrangers } from "./layout.ts";
 import { createOpenFiles, type OpenFile, within } from "./open-files.ts";
 import { openSpoolFile } from "./spool-file.ts";
 import { createSpoolFolder, type SpoolFolder, type Suspended } from "./spool-folder.ts";
@@ -35,6 +34,8 @@ export interface FilesystemStoreDependencies {
   readonly log: Pick<Log, "info" | "warn">;
   /** Asked for room when the budget is used up: true when it made at least so many bytes free. Default: never. */
   readonly makeRoom?: (bytes: number) => Promise<boolean>;
+  /** How long content must be: a file of another length is not served. Default: nobody knows. */
+  readonly sizes?: KnownSizes;
   /** Milliseconds since 1970. */
   readonly now?: () => number;
 }
@@ -52,7 +53,7 @@ export async function createFilesystemStore(
   options: FilesystemStoreOptions,
   dependencies: FilesystemStoreDependencies,
 ): Promise<Store> {
-  const { log, makeRoom = async () => false, now = Date.now } = dependencies;
+  const { log, makeRoom = async () => false, sizes = NO_SIZES, now = Date.now } = dependencies;
   const layout = layoutIn(options.directory);
   const files = createOpenFiles({ timeoutMs: DISK_TIMEOUT_MS });
   await prepare();
@@ -63,6 +64,7 @@ export async function createFilesystemStore(
     makeRoom,
   });
   const folder: SpoolFolder = await createSpoolFolder(layout, { budget, log, now });
+  const { isWhole, verify } = createIntegrity(layout, { sizes, count, log, openCommitted });
 
   async function prepare(): Promise<void> {
     try {
@@ -132,6 +134,7 @@ export async function createFilesystemStore(
         committed(of, size, replacedBytes) {
           if (replacedBytes !== undefined && replacedBytes > 0) count.subtract(of, replacedBytes);
           count.add(of, size);
+          sizes.verified({ digest: of.text, bytes: size });
         },
       },
     );
@@ -150,31 +153,12 @@ export async function createFilesystemStore(
     return bytes;
   }
 
-  async function verify(digest: Digest, signal: AbortSignal): Promise<"good" | "damaged" | undefined> {
-    const content = await openCommitted(digest);
-    if (content === undefined) return undefined;
-    const { bytes } = content;
-    const hasher = hasherFor(digest);
-    try {
-      await hashPart(content, hasher, { first: 0, end: bytes, signal });
-    } catch (cause) {
-      signal.throwIfAborted();
-      throw storeErrorOf(cause, `read ${digest.text}`);
-    } finally {
-      await content.close();
-    }
-    if (hasher.digest("hex") === digest.encoded) return "good";
-    if ((await unlessMissing(setAside(layout, digest).then(() => true))) === undefined) return undefined;
-    count.subtract(digest, bytes);
-    log.warn({ digest: digest.text, bytes }, "content was damaged on disk and is moved aside");
-    return "damaged";
-  }
-
   async function find(digest: Digest): Promise<StoredContent | undefined> {
     if (!isVerifiable(digest)) return undefined;
     try {
       const bytes = await within(FIRST_TIMEOUT_MS, committedBytes(layout, digest));
-      return bytes === undefined ? undefined : { digest: digest.text, bytes };
+      if (bytes === undefined || !(await within(FIRST_TIMEOUT_MS, isWhole(digest, bytes)))) return undefined;
+      return { digest: digest.text, bytes };
     } catch (cause) {
       throw storeErrorOf(cause, `look for ${digest.text}`);
     }
@@ -182,10 +166,22 @@ export async function createFilesystemStore(
 
   async function openContent(digest: Digest): Promise<ContentReader | undefined> {
     try {
-      return await openCommitted(digest);
+      return await openWhole(digest);
     } catch (cause) {
       throw storeErrorOf(cause, `open ${digest.text}`);
     }
+  }
+
+  async function openWhole(digest: Digest): Promise<ContentReader | undefined> {
+    const reader = await openCommitted(digest);
+    if (reader === undefined) return undefined;
+    let isServed = false;
+    try {
+      isServed = await within(FIRST_TIMEOUT_MS, isWhole(digest, reader.bytes));
+    } finally {
+      if (!isServed) await reader.close();
+    }
+    return isServed ? reader : undefined;
   }
 
   async function openCommitted(digest: Digest): Promise<ContentReader | undefined> {
@@ -221,6 +217,8 @@ export async function createFilesystemStore(
     },
   };
 }
+
+const NO_SIZES: KnownSizes = { size: () => undefined, verified: () => undefined };
 
 async function expecting(spool: Spool, expectedBytes: number | undefined): Promise<Spool> {
   if (expectedBytes === undefined) return spool;

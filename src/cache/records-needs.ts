@@ -8,6 +8,7 @@
 import type { Database } from "bun:sqlite";
 import type { EvictionCandidate } from "./records-facts.ts";
 import type { ContentRow, Rows } from "./records-rows.ts";
+import type { KnownSize } from "./integrity.ts";
 import type { StoredContent } from "./store.ts";
 
 export interface Needs {
@@ -18,6 +19,8 @@ export interface Needs {
   setReferences(manifestDigest: string, digests: readonly string[]): void;
   knows(content: StoredContent): boolean;
   adopt(content: StoredContent, atMs: number): void;
+  size(digest: string): KnownSize | undefined;
+  verified(content: StoredContent): void;
   forget(digest: string): void;
   /** When any content counts as needed in the future (the clock was set back): from now on it counts as needed now. */
   isAheadOfTime(): boolean;
@@ -112,11 +115,19 @@ export function createNeeds({ database, rows, now }: NeedsDependencies): Needs {
     },
     knows({ digest, bytes }) {
       const row = rows.findContent(digest);
-      return row !== undefined && row.neededMs !== null && row.bytes === bytes;
+      return row !== undefined && row.neededMs !== null && (row.bytes === bytes || row.isVerified === 1);
     },
     adopt(content, atMs) {
       rows.content(content, keptUse(rows.findContent(content.digest)) ?? atMs);
     },
+    size(digest) {
+      const row = rows.findContent(digest);
+      if (row === undefined || row.neededMs === null) return undefined;
+      // No content but one has no bytes: a manifest of which only the references are known.
+      if (row.bytes === 0 && row.isVerified === 0) return undefined;
+      return { bytes: row.bytes, isVerified: row.isVerified === 1 };
+    },
+    verified: (content) => rows.verified(content, now()),
     forget(digest) {
       const row = rows.findContent(digest);
       if (row !== undefined) rows.forget(row.id);

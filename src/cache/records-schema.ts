@@ -89,7 +89,12 @@ const VERSION_1 = `
   END;
 `;
 
-const STEPS: readonly string[] = [VERSION_1];
+/** `content.bytes` is a fact where the bytes were hashed, else what a registry or the disk told. */
+const VERSION_2 = `
+  ALTER TABLE content ADD COLUMN isVerified INTEGER NOT NULL DEFAULT 0;
+`;
+
+const STEPS: readonly string[] = [VERSION_1, VERSION_2];
 
 /**
  * Brings the file to the newest version. Safe when two processes open a new file at once: one of them finds it done.

@@ -20,11 +20,12 @@ import type {
   TagRecord,
 } from "./records-facts.ts";
 import type { Tables } from "./records-tables.ts";
+import type { KnownSize, KnownSizes } from "./integrity.ts";
 import type { StoredContent } from "./store.ts";
 
 export { recordsFileNames } from "./records-file.ts";
-export type {
 export { EVERYBODY } from "./records-facts.ts";
+export type {
   EvictionCandidate,
   ImagePage,
   ImageRecord,
@@ -36,7 +37,7 @@ export { EVERYBODY } from "./records-facts.ts";
   TagRecord,
 } from "./records-facts.ts";
 
-export interface Records {
+export interface Records extends KnownSizes {
   /** True when this repository may show this digest (product section 5). */
   isLinked(place: Place, digest: string): boolean;
   /** Writes the link, and counts as a use. Only after upstream showed this digest to this repository. */
@@ -79,6 +80,10 @@ export interface Records {
   setReferences(manifestDigest: string, digests: readonly string[]): void;
   /** The store has this content; when that is news, it counts as used then. Writes no link, and not later. */
   adopt(content: StoredContent, atMs: number): void;
+  /** How long the content is, as far as that is known: a fact once it was verified, else what a registry told. */
+  size(digest: string): KnownSize | undefined;
+  /** The content was hashed: nothing that a registry tells changes its length any more. News counts as a use. */
+  verified(content: StoredContent): void;
   /** The bytes are gone, or will be: links, tags and references of this digest go with them; a pin stays. */
   forget(digest: string): void;
 
@@ -112,6 +117,8 @@ export interface Records {
   /** Counts; a few milliseconds for 100,000 rows, so for commands only. */
   totals(): RecordTotals;
 
+  /** When the file has caught up with its log: whoever writes very much waits for this now and then. Never rejects. */
+  settled(): Promise<void>;
   /** Writes what waits. */
   flush(): void;
   /** Writes what waits and closes the file. Everything is absent afterwards. */
@@ -186,6 +193,8 @@ export function openRecords({ file, maxRows = MAX_ROWS }: RecordsOptions, { log,
       if (read(true, ({ needs }) => needs.knows(content))) return;
       tryWrite(({ needs }) => needs.adopt(content, atMs));
     },
+    size: (digest) => (isWaiting(linkOf(digest)) ? undefined : read(undefined, ({ needs }) => needs.size(digest))),
+    verified: (content) => state(HARMLESS, ({ needs }) => needs.verified(content)),
     forget: (digest) => withdraw(linkOf(digest), ({ needs }) => needs.forget(digest)),
 
     evictionCandidates(limit) {
@@ -202,6 +211,7 @@ export function openRecords({ file, maxRows = MAX_ROWS }: RecordsOptions, { log,
     images: (page) => read([], ({ images }) => images.images(page)),
     totals: () => read(NOTHING, ({ images }) => images.totals()),
 
+    settled: () => database.settled(),
     flush: () => database.flush(),
     close: () => database.close(),
   };

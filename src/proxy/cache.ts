@@ -29,6 +29,8 @@ export interface Cache {
   readonly compatLines: CompatLines | undefined;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
+  /** 0 ≤ x < 1, not to be foreseen. */
+  readonly random: () => number;
   readonly log: SparingLog;
 }
 

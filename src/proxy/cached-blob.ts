@@ -4,9 +4,18 @@
  */
 import { type HeaderLine, RegistryError, UpstreamError } from "../errors.ts";
 import type { Fill, FillSource } from "../cache/fill.ts";
+import { within } from "../cache/open-files.ts";
+import type { Place } from "../cache/records.ts";
 import type { StoredContent } from "../cache/store.ts";
 import { type Digest, isVerifiable } from "../registry/digest.ts";
-import { type ByteRange, formatContentRange, parseContentRange, parseRange } from "../registry/range.ts";
+import {
+  type ByteRange,
+  formatContentRange,
+  formatRange,
+  parseContentRange,
+  parseRange,
+  type SingleRange,
+} from "../registry/range.ts";
 import type { UpstreamResponse } from "../upstream/client.ts";
 import type { Access, RegistryRequest } from "./access.ts";
 import { type BlobEndpoint, blobLines } from "./blob.ts";
@@ -16,6 +25,7 @@ import { etagOf, matchesEtag } from "./headers.ts";
 import { multipart } from "./multipart.ts";
 import type { PublicRepositories } from "./public.ts";
 import { errorOfAnswer, errorOfFailure } from "./refusal.ts";
+import { hasSameBytes } from "./same-bytes.ts";
 import { storedBody, storedStream } from "./stored-body.ts";
 
 /** Serves a blob from the cache or into it; undefined when this request must pass the cache by. @throws RegistryError */
@@ -25,48 +35,90 @@ export type CachedBlobs = (request: RegistryRequest, endpoint: BlobEndpoint) => 
 const BUDGET_MS = 20_000;
 /** A range that begins this far ahead of the download waits for it; one further away gets a request of its own (protocol R274). */
 const NEAR_BYTES = 16 * 1024 * 1024;
+/** Hashing doubtful content, some GB in this time; a client waits for it, and is sent past the cache when it takes longer. */
+const HASHING_MS = 5_000;
+
+/** What there is of the content, whoever delivered it. */
+type Held =
+  { readonly kind: "stored"; readonly content: StoredContent } | { readonly kind: "running"; readonly fill: Fill };
+/** Whether a repository may show it; `gone` when asking showed that it was damaged. */
+type Verdict = "shown" | "hidden" | "gone";
 
 export function createCachedBlobs(cache: Cache, access: Access, publics: PublicRepositories): CachedBlobs {
   const { store, records, fills, now } = cache;
-  const asking = new Map<string, Promise<boolean>>(); // bounded by the requests under way
+  const asking = new Map<string, Promise<Verdict>>(); // bounded by the requests under way
   /** Repositories whose registry a fill asks: what it answers there shows them the digest, or does not. */
-  const placeOfFill = new WeakMap<Fill, string>();
+  const placeOfFill = new WeakMap<Fill, Place>();
 
   /** One question for all who ask at the same time. */
-  function isShown(request: RegistryRequest, digest: Digest, bytes: number | undefined): Promise<boolean> {
+  function verdictOn(request: RegistryRequest, digest: Digest, held: Held): Promise<Verdict> {
     const place = placeOf(request.route);
-    if (records.isLinked(place, digest.text)) return Promise.resolve(true);
-    const key = JSON.stringify([place, digest.text, bytes]);
-    const running = asking.get(key) ?? askIfShown(request, digest, bytes).finally(() => asking.delete(key));
+    if (held.kind === "running" && isSamePlace(placeOfFill.get(held.fill), place)) return Promise.resolve("shown");
+    if (records.isLinked(place, digest.text)) return Promise.resolve("shown");
+    const key = JSON.stringify([place, digest.text, held.kind]);
+    const running = asking.get(key) ?? askIfShown(request, digest, held).finally(() => asking.delete(key));
     asking.set(key, running);
     return running;
   }
 
   /** Whether the registry shows this digest to this repository. */
-  async function askIfShown(request: RegistryRequest, digest: Digest, bytes: number | undefined): Promise<boolean> {
+  async function askIfShown(request: RegistryRequest, digest: Digest, held: Held): Promise<Verdict> {
     const outlives = detached(request, new AbortController().signal, BUDGET_MS);
-    const response = await access.askForAll(outlives, question("HEAD", digest, 0));
+    const response = await access.askForAll(outlives, question("HEAD", digest, undefined));
     if (response.status === 401 || response.status === 403) {
       await response.body?.cancel();
-      return false;
+      return "hidden";
     }
     if (response.status !== 200) throw await errorOfAnswer(response, outlives);
     const length = response.headers.get("content-length");
     const told = length === null ? undefined : Number(length);
-    // Bytes that another registry delivered are shown only where this one has a blob of that length.
-    if (bytes !== undefined && told !== bytes) return false;
-    if (told !== undefined) link(request, digest, told);
-    return true;
+    const isShown =
+      held.kind === "stored"
+        ? await isSameContent(outlives, digest, held.content, told)
+        : await isSameDownload(outlives, held.fill, told);
+    if (!isShown) return held.kind === "stored" ? verdictOnDoubtful(digest) : "hidden";
+    if (held.kind === "stored") link(request, digest, held.content.bytes);
+    else if (told !== undefined) link(request, digest, told);
+    return "shown";
+  }
+
+  /** Bytes that another registry may have delivered are shown only where this one has a blob of that length, or these bytes. */
+  function isSameContent(request: RegistryRequest, digest: Digest, content: StoredContent, told: number | undefined) {
+    if (told !== undefined) return told === content.bytes;
+    const ask = (range: ByteRange) => access.askForAll(request, question("GET", digest, range));
+    return hasSameBytes(cache, { ...content, of: digest }, { ask, deadlineMs: request.deadlineMs });
+  }
+
+  /** The same for a download under way, where there is nothing to compare but the length. */
+  async function isSameDownload(request: RegistryRequest, fill: Fill, told: number | undefined): Promise<boolean> {
+    if (placeOfFill.get(fill)?.registry === placeOf(request.route).registry) return true;
+    if (told === undefined) return false;
+    const head = await headOf(fill, request).catch(() => undefined); // when it fails, this repository is asked itself
+    return head?.totalBytes === told;
+  }
+
+  /** The registry has other bytes: it is wrong, or what is kept was damaged. The digest decides, once for each content. */
+  async function verdictOnDoubtful(digest: Digest): Promise<Verdict> {
+    if (records.size(digest.text)?.isVerified === true) return "hidden";
+    const verdict = await within(HASHING_MS, store.verify(digest, new AbortController().signal));
+    return verdict === "good" ? "hidden" : "gone";
+  }
+
+  /** The file is there a moment before its link, which comes when the fill has ended. */
+  async function untilLinked({ route }: RegistryRequest, digest: Digest, { bytes }: StoredContent): Promise<void> {
+    const fill = fills.running(digest);
+    if (fill === undefined || fill.position !== bytes) return;
+    if (isSamePlace(placeOfFill.get(fill), placeOf(route))) await within(HASHING_MS, fill.done);
   }
 
   function sourceFor(request: RegistryRequest, digest: Digest): FillSource {
     return async (offset, signal) => {
       const outlives = detached(request, signal, BUDGET_MS);
-      const response = await access.askForAll(outlives, question("GET", digest, offset));
-      const source = await bodyOf(response, outlives, offset);
-      // The registry shows this digest to this repository; whether the bytes are right, the digest says.
-      if (source.totalBytes !== undefined) link(request, digest, source.totalBytes);
-      return source;
+      const response = await access.askForAll(
+        outlives,
+        question("GET", digest, offset > 0 ? { first: offset, last: undefined } : undefined),
+      );
+      return bodyOf(response, outlives, offset);
     };
   }
 
@@ -123,7 +175,8 @@ export function createCachedBlobs(cache: Cache, access: Access, publics: PublicR
     const isNew = fills.running(digest) === undefined;
     const fill = fills.join(digest, sourceFor(request, digest));
     if (fill === undefined || !isNew) return fill;
-    placeOfFill.set(fill, JSON.stringify(placeOf(request.route)));
+    placeOfFill.set(fill, placeOf(request.route));
+    // Not before: a registry may answer 200 with bytes that are not the content.
     void fill.done.then((result) => {
       if (result.kind === "committed") link(request, digest, result.content.bytes);
     });
@@ -133,22 +186,29 @@ export function createCachedBlobs(cache: Cache, access: Access, publics: PublicR
   return async function serve(request, { digest }) {
     if (!isVerifiable(digest) || !(await publics.isPublic(request))) return undefined;
     const content = await store.find(digest);
-    const running = content === undefined ? fills.running(digest) : undefined;
-    const isOwnFill = running !== undefined && placeOfFill.get(running) === JSON.stringify(placeOf(request.route));
-    if (content !== undefined || (running !== undefined && !isOwnFill)) {
-      if (!(await isShown(request, digest, content?.bytes))) return undefined;
-    }
-    if (content !== undefined) return fromStore(request, digest, content);
+    if (content !== undefined) await untilLinked(request, digest, content);
+    const held = content === undefined ? heldBy(fills.running(digest)) : ({ kind: "stored", content } as const);
+    const verdict = held === undefined ? "gone" : await verdictOn(request, digest, held);
+    if (verdict === "hidden") return undefined;
+    if (content !== undefined && verdict === "shown") return fromStore(request, digest, content);
     if (request.exchange.method === "HEAD") return undefined; // HEAD stays HEAD upstream (lesson T16)
     const fill = joinFill(request, digest);
     return fill === undefined ? undefined : fromFill(request, digest, fill);
   };
 }
 
-function question(method: "GET" | "HEAD", digest: Digest, offset: number) {
+function question(method: "GET" | "HEAD", digest: Digest, range: SingleRange | undefined) {
   const headers: HeaderLine[] = [["Accept", "*/*"]];
-  if (offset > 0) headers.push(["Range", `bytes=${offset}-`]);
+  if (range !== undefined) headers.push(["Range", formatRange(range)]);
   return { method, path: `blobs/${digest.text}`, query: "", headers };
+}
+
+function heldBy(fill: Fill | undefined): Held | undefined {
+  return fill === undefined ? undefined : { kind: "running", fill };
+}
+
+function isSamePlace(one: Place | undefined, { registry, repository }: Place): boolean {
+  return one?.registry === registry && one.repository === repository;
 }
 
 /** The registry does not show the blob to everybody. */

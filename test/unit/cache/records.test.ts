@@ -326,7 +326,7 @@ test("records with 100,000 images answer at once (times are printed)", async () 
 function fillWithImages(file: string, count: number): void {
   const database = new Database(file);
   const place = database.prepare("INSERT INTO place VALUES (?1, 'https://registry-1.docker.io/', ?2)");
-  const content = database.prepare("INSERT INTO content VALUES (?1, ?2, 10, ?1, ?1, 0)");
+  const content = database.prepare("INSERT INTO content VALUES (?1, ?2, 10, ?1, ?1, 0, 1)");
   const link = database.prepare("INSERT INTO link VALUES (?2, ?1, 'application/json', ?1)");
   const tag = database.prepare("INSERT INTO tag VALUES (?2, ?3, 'list', ?1, 'application/json', 10, ?1, ?1)");
   database.transaction(() => {
