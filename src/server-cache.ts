@@ -109,6 +109,7 @@ export async function openCache(
       cache,
       upkeep,
       async close() {
+      grantTtlMs: options.grantTtlMs,
         clearInterval(sweeping);
         ending.abort();
         await fills.close();

@@ -17,13 +17,16 @@ import { createAccessLog } from "./http/access-log.ts";
 import { type HttpServer, createHttpServer } from "./http/adapter.ts";
 import { type About, createAdminHandler } from "./http/admin.ts";
 import { createApp } from "./http/app.ts";
+import { createUploadLocations } from "./proxy/upload-location.ts";
 import { createRegistryHandler } from "./http/registry.ts";
 import { createTokenHandler } from "./http/token.ts";
+import { createPush } from "./proxy/push.ts";
 import { createAccess } from "./proxy/access.ts";
 import { createClients } from "./proxy/client.ts";
 import { createLoginService } from "./proxy/login.ts";
 import { createOriginReader } from "./proxy/origin.ts";
 import { createSealer } from "./proxy/seal.ts";
+import { createCredentials } from "./upstream/credentials.ts";
 import { type State, openState } from "./proxy/state.ts";
 import { createPull } from "./proxy/pull.ts";
 import type { RoutingOptions } from "./registry/route.ts";
@@ -115,12 +118,21 @@ function createApplication(settings: Settings, { log, maps, build }: ServerDepen
     trustedProxies: settings.trustedProxies,
     forceHttp: settings.hosts.forceHttp,
   });
-  const clients = createClients({ sealer: createSealer(state.tokenKey), map, now: Date.now });
-  const access = createAccess({ sharePrivate: settings.sharePrivate, pseudonym: state.pseudonym }, upstream);
+  const sealer = createSealer(state.tokenKey);
+  const clients = createClients({ sealer, map, now: Date.now });
+  const access = createAccess(
+    { sharePrivate: settings.sharePrivate, pseudonym: state.pseudonym },
+    { upstream, credentialOf: createCredentials().current, fingerprint: sealer.fingerprint },
+  );
+  const pull = createPull(access, cache?.cache);
+  const push = createPush(
+    { allowPush: settings.allowPush, pseudonym: state.pseudonym },
+    { access, upstream, map, locations: createUploadLocations(sealer), changed: pull.changed },
+  );
   const budget = { headerBudgetMs: HEADER_BUDGET_MS };
   const registry = createRegistryHandler(
     { ...budget, pseudonym: state.pseudonym },
-    { map, routing, originOf, clients, access, pull: createPull(access, cache?.cache) },
+    { map, routing, originOf, clients, access, pull, push },
   );
   const login = createLoginService({ pseudonym: state.pseudonym }, { clients, upstream, map });
   const token = createTokenHandler(

@@ -53,6 +53,7 @@ export function mapServer({ origin }: URL): Registry {
     tags: [],
     proxy: undefined,
     trustedRealms: [],
+    push: false,
     allowAddresses: [],
     tls: { insecureSkipVerify: false },
   };

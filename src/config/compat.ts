@@ -78,6 +78,7 @@ export async function readInherited(dependencies: InheritedDependencies): Promis
   readDomain(draft, mode);
   readLogging(draft);
   readUpstreamTimes(draft);
+  readPush(draft);
   readCache(draft);
   await readDocxyNames(draft);
   return {
@@ -140,6 +141,11 @@ function readUpstreamTimes(draft: Draft): void {
     if (longest?.ms === undefined) continue;
     adopt(draft, "values", { name, text: formatTime(longest.ms), from: longest.variable });
   }
+}
+
+function readPush(draft: Draft): void {
+  const text = textOf(draft.env, "ALLOW_PUSH");
+  if (text !== undefined) adopt(draft, "values", { name: "allowPush", text, from: "ALLOW_PUSH" });
 }
 
 function readCache(draft: Draft): void {

@@ -189,6 +189,7 @@ function settingsOf({ read, inherited, dependencies }: Sources): Settings {
     client: { ...CLIENT_DEFAULTS, ...inherited.client },
     sharePrivate: read(OPTIONS.sharePrivate) ?? false,
     stateDir: read(OPTIONS.stateDir) ?? defaultStateDir(dependencies.env),
+    allowPush: read(OPTIONS.allowPush) ?? false,
     drainTimeoutMs: read(OPTIONS.drainTimeout) ?? 0,
     log: {
       level: read(OPTIONS.logLevel) ?? "info",
@@ -209,6 +210,7 @@ function cacheOf(read: Reader, { tagTiers, registryProxyHeaders }: Inherited): S
     tagTiers,
     staleIfErrorMs: read(OPTIONS.staleIfError) ?? 0,
     registryProxyHeaders,
+    grantTtlMs: read(OPTIONS.grantTtl) ?? 0,
   };
 }
 

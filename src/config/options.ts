@@ -101,6 +101,13 @@ export const OPTIONS = {
     default: "false",
     help: "Let everybody pull what configured credentials may read, private repositories too.",
   }),
+  allowPush: option(SWITCH, {
+    group: "Registries",
+    flag: "allow-push",
+    inherited: ["ALLOW_PUSH"],
+    default: "false",
+    help: "Pass uploads, manifests and deletions through to every registry. Without it only to those whose map entry has push: true.",
+  }),
   domainSuffix: option(DOMAIN, {
     group: "Host names",
     flag: "domain-suffix",
@@ -200,6 +207,12 @@ export const OPTIONS = {
     flag: "stale-if-error",
     default: "30d",
     help: "How long after its time (--tag-ttl, a registry's tags) a tag is served on when its registry cannot be asked.",
+  }),
+  grantTtl: option(time(1000, MAX_AGE_MS), {
+    group: "Cache",
+    flag: "grant-ttl",
+    default: "5m",
+    help: "How long a credential that its registry accepted for a repository is believed without asking again.",
   }),
   stateDir: option(FOLDER, {
     group: "Running",

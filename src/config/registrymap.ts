@@ -97,6 +97,7 @@ function registryOf({ group, hosts, secrets }: Parts, options: ParseMapOptions):
     tags: entry.tags.map(({ match, ttl }) => ({ match, ttlMs: ttl })),
     proxy: entry.proxy,
     trustedRealms: entry.trustedRealms,
+    push: entry.push ?? false,
     allowAddresses: entry.allowAddresses,
     tls: { ...secrets.tls, insecureSkipVerify: entry.tls?.insecureSkipVerify === true || options.verifyTls === false },
   };

@@ -95,6 +95,8 @@ export interface CacheSettings {
   /** Rules for every registry, behind its own (old `MANIFEST_CACHE_*`). */
   readonly tagTiers: readonly TagRule[];
   readonly staleIfErrorMs: number;
+  /** How long an accepted credential's grant holds. */
+  readonly grantTtlMs: number;
   /** Answers say what the cache did as docker-registry-proxy did, too (compat C16). */
   readonly registryProxyHeaders: boolean;
 }
@@ -118,6 +120,8 @@ export interface Settings {
   readonly sharePrivate: boolean;
   /** Folder for the token key and the `Via` pseudonym; made with mode 0700 by whoever writes there first. */
   readonly stateDir: string;
+  /** Writes are passed through to every registry. */
+  readonly allowPush: boolean;
   /** How long the first SIGTERM waits for running transfers. */
   readonly drainTimeoutMs: number;
   readonly log: LogOptions;

@@ -9,12 +9,13 @@ import { matchesAny } from "../registry/pattern.ts";
 import type { RegistryMap } from "../registry/registry.ts";
 import { type Route, type RoutingOptions, registriesReachable, routeFor } from "../registry/route.ts";
 import type { Access, RegistryRequest } from "../proxy/access.ts";
-import type { Client, Clients } from "../proxy/client.ts";
+import type { Client, Clients, SharedHost } from "../proxy/client.ts";
 import type { Exchange, Reply } from "../proxy/exchange.ts";
 import { API_VERSION, NEVER_KEPT } from "../proxy/headers.ts";
 import { serveReferrers, serveTags } from "../proxy/listing.ts";
 import type { Origin, OriginReader } from "../proxy/origin.ts";
 import type { Pull } from "../proxy/pull.ts";
+import type { Push } from "../proxy/push.ts";
 import { refuseLoop } from "../proxy/via.ts";
 import { jsonReply } from "./reply.ts";
 
@@ -32,6 +33,7 @@ export interface RegistryHandlerDependencies {
   readonly clients: Clients;
   readonly access: Access;
   readonly pull: Pull;
+  readonly push: Push;
 }
 
 /** Answers a registry request; undefined when the path is none. @throws RegistryError */
@@ -39,7 +41,7 @@ export type RegistryHandler = (exchange: Exchange) => Promise<Reply | undefined>
 
 export function createRegistryHandler(
   options: RegistryHandlerOptions,
-  { map, routing, originOf, clients, access, pull }: RegistryHandlerDependencies,
+  { map, routing, originOf, clients, access, pull, push }: RegistryHandlerDependencies,
 ): RegistryHandler {
   return async function answer(exchange) {
     const endpoint = parseEndpoint(exchange.path);
@@ -56,15 +58,16 @@ export function createRegistryHandler(
     const route = routeFor(target, registries, routing());
     exchange.notes.registry = route.registry.key;
     exchange.notes.repository = route.repository;
-    refuseWrites(exchange, endpoint);
+    const isWriting = isWrite(exchange, endpoint);
+    if (isWriting && !push.isAllowed(route.registry)) throw readOnly();
     refuseByPattern(route);
 
     const reachable = registriesReachable(target, registries, routing());
-    const sharedHost = reachable.only === undefined ? "shared" : "own";
-    const client = identify(exchange, { origin, route, sharedHost });
+    const sharedHost: SharedHost = reachable.only === undefined ? "shared" : "own";
+    const client = identify({ exchange, origin, route, sharedHost });
     const deadlineMs = exchange.receivedAtMs + options.headerBudgetMs;
-    const reply = await serve({ exchange, origin, endpoint, route, client, sharedHost, deadlineMs });
-    return withApiLines(reply, route);
+    const request: RegistryRequest = { exchange, origin, endpoint, route, client, sharedHost, deadlineMs };
+    return withApiLines(await (isWriting ? push.serve(request) : serve(request)), route);
   };
 
   function serve(request: RegistryRequest): Promise<Reply> {
@@ -83,9 +86,10 @@ export function createRegistryHandler(
     }
   }
 
-  function identify(exchange: Exchange, place: Pick<RegistryRequest, "origin" | "route" | "sharedHost">): Client {
+  function identify(place: Pick<RegistryRequest, "exchange" | "origin" | "route" | "sharedHost">): Client {
     try {
-      return clients.identify(exchange.headers.get("authorization"), place.route.registry, place.sharedHost);
+      const authorization = place.exchange.headers.get("authorization");
+      return clients.identify(authorization, place.route.registry, place.sharedHost);
     } catch (error) {
       if (!(error instanceof RegistryError) || error.code !== "UNAUTHORIZED") throw error;
       throw new RegistryError("UNAUTHORIZED", error.message, { headers: [access.challenge(place, "invalid_token")] });
@@ -116,8 +120,9 @@ export function createRegistryHandler(
   }
 }
 
-function refuseWrites(exchange: Exchange, endpoint: Endpoint): void {
-  if (endpoint.kind === "upload" || (exchange.method !== "GET" && exchange.method !== "HEAD")) throw readOnly();
+/** The state of an upload is asked with GET, and is part of writing it. */
+function isWrite(exchange: Exchange, endpoint: Endpoint): boolean {
+  return endpoint.kind === "upload" || (exchange.method !== "GET" && exchange.method !== "HEAD");
 }
 
 function readOnly(): RegistryError {

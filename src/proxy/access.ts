@@ -8,9 +8,9 @@ import { type HeaderLine, RegistryError, UpstreamError } from "../errors.ts";
 import { formatBearerChallenge } from "../registry/challenge.ts";
 import type { Endpoint } from "../registry/endpoint.ts";
 import { matchesAny } from "../registry/pattern.ts";
-import type { Registry, Upstream } from "../registry/registry.ts";
+import type { ConfiguredCredential, Registry, Upstream } from "../registry/registry.ts";
 import type { Route } from "../registry/route.ts";
-import type { Credential, Identity, UpstreamClient, UpstreamResponse } from "../upstream/client.ts";
+import type { Credential, Identity, UpstreamClient, UpstreamRequest, UpstreamResponse } from "../upstream/client.ts";
 import type { Client, SharedHost } from "./client.ts";
 import type { Exchange } from "./exchange.ts";
 import type { Origin } from "./origin.ts";
@@ -46,6 +46,28 @@ export interface AccessOptions {
   readonly pseudonym: string;
 }
 
+export interface AccessDependencies {
+  readonly upstream: UpstreamClient;
+  /** The secret of a configured credential as it is now. @throws UpstreamError `token` when its source gives none */
+  readonly credentialOf: (configured: ConfiguredCredential) => Promise<Credential>;
+  /** A keyed hash: what names a holder in the records reveals no secret. */
+  readonly fingerprint: (...parts: string[]) => string;
+}
+
+/** In whose name content is asked for, and shown from the cache. */
+export type Reader =
+  /** Anonymously, or with a configured credential where that is known to be public. */
+  | { readonly kind: "everybody" }
+  | {
+      readonly kind: "holder";
+      /** Names the holder in the records. */
+      readonly holder: string;
+      /** As it is now: some live for minutes only. */
+      readonly credential: () => Promise<Credential>;
+    };
+
+export const EVERYBODY_READS: Reader = { kind: "everybody" };
+
 export interface Access {
   /**
    * Asks the upstream in the right name. Gives any answer but a denial; the caller reads or cancels its body.
@@ -54,36 +76,60 @@ export interface Access {
    */
   ask(request: RegistryRequest, question: Question): Promise<UpstreamResponse>;
   /**
-   * Asks for everybody: anonymously, or with a configured credential where that is known to be public. Gives any answer,
-   * 401 and 403 too: they say that the repository is not public.
+   * Asks as this reader. Gives any answer, 401 and 403 too: they say that it may not read the repository.
    * @throws RegistryError UNAVAILABLE when the upstream gave no answer
    */
-  askForAll(request: RegistryRequest, question: Question): Promise<UpstreamResponse>;
+  askAs(reader: Reader, request: RegistryRequest, question: Question): Promise<UpstreamResponse>;
+  /** The client with the rights it has: its own credential, a configured one it may use, or those of everybody. */
+  readerOf(request: Pick<RegistryRequest, "client" | "route">): Reader;
+  /**
+   * In whose name a write is sent: the client's own, a configured credential for a user with the right, else nobody's, and
+   * the registry decides. `--share-private` is for reading.
+   * @throws RegistryError DENIED for a user without the right; UNAVAILABLE when the credential cannot be had
+   */
+  writerOf(request: RegistryRequest): Promise<Identity>;
   /** The answer "no" for this client. */
   denial(request: RegistryRequest): RegistryError;
   /** The challenge that lets a client log in at the registry this request is about (protocol R117, R121, R164). */
-  challenge(request: Pick<RegistryRequest, "origin" | "route" | "sharedHost">, error?: "invalid_token"): HeaderLine;
+  challenge(request: Challenged, error?: "invalid_token" | "insufficient_scope"): HeaderLine;
 }
+
+/** What a challenge is made of. */
+export type Challenged = Pick<RegistryRequest, "origin" | "route" | "sharedHost"> & {
+  readonly exchange: Pick<Exchange, "method">;
+};
 
 /** How long an anonymous 200 proves a repository public. */
 const PUBLIC_TTL_MS = 15 * 60_000;
 /** Enough for every repository of a busy farm; an entry is some 200 bytes. */
 const MAX_PUBLIC = 20_000;
 
-export function createAccess(options: AccessOptions, upstream: UpstreamClient): Access {
+export function createAccess(options: AccessOptions, dependencies: AccessDependencies): Access {
+  const { upstream, credentialOf, fingerprint } = dependencies;
   const isPublic = new LRUCache<string, true>({ max: MAX_PUBLIC, ttl: PUBLIC_TTL_MS });
 
-  function identityFor({ client, route }: RegistryRequest): Identity {
-    if (client.kind === "own") return { kind: "credential", credential: client.credential };
-    const configured = configuredCredential(route.registry, route.repository);
-    if (configured !== undefined && options.sharePrivate) return { kind: "credential", credential: configured };
-    return identityForAll(route);
+  function readerOf({ client, route: { registry, repository } }: Pick<RegistryRequest, "client" | "route">): Reader {
+    if (client.kind === "own") {
+      const { credential } = client;
+      return { kind: "holder", holder: `own ${credential.id}`, credential: () => Promise.resolve(credential) };
+    }
+    const configured = configuredCredential(registry, repository);
+    const mayUse = configured !== undefined && (client.kind === "user" || options.sharePrivate);
+    if (!mayUse) return EVERYBODY_READS;
+    const holder = `configured ${fingerprint(JSON.stringify(configured))}`;
+    return { kind: "holder", holder, credential: () => credentialOf(configured) };
   }
 
-  function identityForAll({ registry, repository }: Route): Identity {
+  async function identityOf(reader: Reader, { registry, repository }: Route): Promise<Identity> {
+    if (reader.kind === "holder") return { kind: "credential", credential: await reader.credential() };
     const configured = configuredCredential(registry, repository);
-    const mayUse = configured !== undefined && isPublicAt(configured.origin, registry, repository);
-    return mayUse ? { kind: "credential", credential: configured } : { kind: "anonymous" };
+    if (configured === undefined || !isPublicAt(configured.origin, registry, repository)) return ANONYMOUS;
+    try {
+      return { kind: "credential", credential: await credentialOf(configured) };
+    } catch (error) {
+      if (error instanceof UpstreamError) return ANONYMOUS; // what is public can be had without it
+      throw error;
+    }
   }
 
   /** At every upstream of the registry that would be shown the credential. */
@@ -92,44 +138,72 @@ export function createAccess(options: AccessOptions, upstream: UpstreamClient): 
     return shown.every((upstream) => isPublic.has(publicKey(registry, upstream, repository)));
   }
 
-  async function send(request: RegistryRequest, question: Question, identity: Identity): Promise<UpstreamResponse> {
+  /**
+   * The upstreams that may learn the repository's name. What is asked with a credential may be private, and then its name is
+   * nobody's but that origin's; what was shown to be public may be asked anywhere.
+   */
+  function reachOf(identity: Identity, { registry, repository }: Route): NonNullable<UpstreamRequest["reach"]> {
+    if (identity.kind === "anonymous") return "all";
+    return isPublicAt(identity.credential.origin, registry, repository) ? "all" : "credential";
+  }
+
+  async function askAs(reader: Reader, request: RegistryRequest, question: Question): Promise<UpstreamResponse> {
     const { exchange, route } = request;
     try {
-      return await upstream.send({
+      const identity = await identityOf(reader, route);
+      const response = await upstream.send({
         registry: route.registry,
         repository: route.repository,
         ...question,
         identity,
+        reach: reachOf(identity, route),
         signal: exchange.signal,
         deadlineMs: request.deadlineMs,
         via: viaLine(exchange.headers.get("via"), options.pseudonym),
       });
+      note(exchange, response);
+      if (identity.kind === "anonymous" && response.status === 200 && question.path.startsWith("manifests/"))
+        isPublic.set(publicKey(route.registry, response.upstream, route.repository), true);
+      return response;
     } catch (error) {
       if (error instanceof UpstreamError) throw errorOfFailure(error);
       throw error;
     }
   }
 
-  async function askAs(identity: Identity, request: RegistryRequest, question: Question): Promise<UpstreamResponse> {
-    const response = await send(request, question, identity);
-    note(request.exchange, response);
-    if (identity.kind === "anonymous" && response.status === 200 && question.path.startsWith("manifests/")) {
-      isPublic.set(publicKey(request.route.registry, response.upstream, request.route.repository), true);
-    }
-    return response;
-  }
-
   return {
     async ask(request, question) {
-      const response = await askAs(identityFor(request), request, question);
+      const response = await askAs(readerOf(request), request, question);
       if (response.status !== 401 && response.status !== 403) return response;
       await response.body?.cancel();
       throw denial(request);
     },
-    askForAll: (request, question) => askAs(identityForAll(request.route), request, question),
+    askAs,
+    readerOf,
+    async writerOf(request) {
+      const { client, route, exchange } = request;
+      if (client.kind === "own") return { kind: "credential", credential: client.credential };
+      if (client.kind !== "user") return ANONYMOUS;
+      const right = exchange.method === "DELETE" ? "delete" : "push";
+      if (!client.may(right, route)) throw new RegistryError("DENIED", `you may not ${right} in this repository`);
+      const configured = configuredCredential(route.registry, route.repository);
+      return configured === undefined
+        ? ANONYMOUS
+        : { kind: "credential", credential: await credentialOf(configured).catch(failAsRefusal) };
+    },
     denial,
     challenge,
   };
+}
+
+const ANONYMOUS: Identity = { kind: "anonymous" };
+
+function failAsRefusal(error: unknown): never {
+  throw error instanceof UpstreamError ? errorOfFailure(error) : error;
+}
+
+function isWrite({ method }: Pick<Exchange, "method">): boolean {
+  return method !== "GET" && method !== "HEAD";
 }
 
 /**
@@ -146,18 +220,23 @@ function denial(request: RegistryRequest): RegistryError {
         headers: [challenge(request, "invalid_token")],
       });
     case "anonymous":
+      if (isWrite(request.exchange))
+        return new RegistryError("UNAUTHORIZED", "log in to write to this repository", {
+          headers: [challenge(request, "insufficient_scope")],
+        });
       // oras takes NAME_UNKNOWN on referrers for a hard error and anything else for "not supported" (protocol R35).
       if (endpoint.kind === "referrers")
         return new RegistryError("MANIFEST_UNKNOWN", "manifest unknown or not readable");
       return new RegistryError("NAME_UNKNOWN", "repository unknown or not readable without a login");
     case "own":
+    case "user":
       return new RegistryError("DENIED", "the registry denies these credentials access to this repository");
   }
 }
 
 function challenge(
-  { origin, route, sharedHost }: Pick<RegistryRequest, "origin" | "route" | "sharedHost">,
-  error?: "invalid_token",
+  { origin, route, sharedHost, exchange }: Challenged,
+  error?: "invalid_token" | "insufficient_scope",
 ): HeaderLine {
   // The mark tells the token service that a plain user name on this host means the default registry, not this one.
   const mark = sharedHost === "shared" ? "?host=shared" : "";
@@ -166,21 +245,22 @@ function challenge(
     formatBearerChallenge({
       realm: `${origin.base}/token/${route.registry.key}${mark}`,
       service: origin.host?.text ?? "layover",
-      scope: `repository:${route.requested}:pull`,
+      scope: `repository:${route.requested}:${isWrite(exchange) ? "pull,push" : "pull"}`,
       ...(error === undefined ? {} : { error }),
     }),
   ];
 }
 
 /** The configured credential for a repository: the longest pattern that matches; one without patterns is for all. */
-function configuredCredential(registry: Registry, repository: string): Credential | undefined {
-  let best: { credential: Credential; length: number } | undefined;
-  for (const { origin, username, password, repositories } of registry.credentials) {
+function configuredCredential(registry: Registry, repository: string): ConfiguredCredential | undefined {
+  let best: { configured: ConfiguredCredential; length: number } | undefined;
+  for (const configured of registry.credentials) {
+    const { repositories } = configured;
     const length = repositories.length === 0 ? 0 : longestMatch(repositories, repository);
     if (length === undefined || (best !== undefined && best.length >= length)) continue;
-    best = { credential: { origin, id: `configured:${origin}:${username}`, username, password }, length };
+    best = { configured, length };
   }
-  return best?.credential;
+  return best?.configured;
 }
 
 function longestMatch(patterns: readonly string[], repository: string): number | undefined {

@@ -25,6 +25,8 @@ export interface Cache {
   readonly tagTtlMs: (registry: Registry, tag: string) => number;
   /** How long after its time a tag is served on when upstream cannot be asked, milliseconds (RFC 5861). */
   readonly staleIfErrorMs: number;
+  /** How long an accepted credential's grant holds, milliseconds. */
+  readonly grantTtlMs: number;
   /** Header lines of an older tool, where its users are (compat C16). */
   readonly compatLines: CompatLines | undefined;
   /** Milliseconds since the epoch. */
@@ -118,7 +120,7 @@ export async function keep({ store, log }: Cache, digest: Digest, bytes: Uint8Ar
 }
 
 /** The request as something that outlives its client asks it: with a deadline of its own and another end. */
-export function detached(request: RegistryRequest, signal: AbortSignal, budgetMs: number): RegistryRequest {
+export function detached<R extends RegistryRequest>(request: R, signal: AbortSignal, budgetMs: number): R {
   const exchange = { ...request.exchange, signal, notes: request.exchange.notes };
   return { ...request, exchange, deadlineMs: performance.now() + budgetMs };
 }

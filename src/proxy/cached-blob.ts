@@ -23,7 +23,7 @@ import { type Cache, detached, placeOf, stateLines } from "./cache.ts";
 import type { Reply, ReplyBody } from "./exchange.ts";
 import { etagOf, matchesEtag } from "./headers.ts";
 import { multipart } from "./multipart.ts";
-import type { PublicRepositories } from "./public.ts";
+import type { Grants, ReadRequest } from "./grants.ts";
 import { errorOfAnswer, errorOfFailure } from "./refusal.ts";
 import { hasSameBytes } from "./same-bytes.ts";
 import { storedBody, storedStream } from "./stored-body.ts";
@@ -44,14 +44,14 @@ type Held =
 /** Whether a repository may show it; `gone` when asking showed that it was damaged. */
 type Verdict = "shown" | "hidden" | "gone";
 
-export function createCachedBlobs(cache: Cache, access: Access, publics: PublicRepositories): CachedBlobs {
+export function createCachedBlobs(cache: Cache, access: Access, grants: Grants): CachedBlobs {
   const { store, records, fills, now } = cache;
   const asking = new Map<string, Promise<Verdict>>(); // bounded by the requests under way
   /** Repositories whose registry a fill asks: what it answers there shows them the digest, or does not. */
   const placeOfFill = new WeakMap<Fill, Place>();
 
   /** One question for all who ask at the same time. */
-  function verdictOn(request: RegistryRequest, digest: Digest, held: Held): Promise<Verdict> {
+  function verdictOn(request: ReadRequest, digest: Digest, held: Held): Promise<Verdict> {
     const place = placeOf(request.route);
     if (held.kind === "running" && isSamePlace(placeOfFill.get(held.fill), place)) return Promise.resolve("shown");
     if (records.isLinked(place, digest.text)) return Promise.resolve("shown");
@@ -62,9 +62,9 @@ export function createCachedBlobs(cache: Cache, access: Access, publics: PublicR
   }
 
   /** Whether the registry shows this digest to this repository. */
-  async function askIfShown(request: RegistryRequest, digest: Digest, held: Held): Promise<Verdict> {
+  async function askIfShown(request: ReadRequest, digest: Digest, held: Held): Promise<Verdict> {
     const outlives = detached(request, new AbortController().signal, BUDGET_MS);
-    const response = await access.askForAll(outlives, question("HEAD", digest, undefined));
+    const response = await access.askAs(request.reader, outlives, question("HEAD", digest, undefined));
     if (response.status === 401 || response.status === 403) {
       await response.body?.cancel();
       return "hidden";
@@ -83,14 +83,14 @@ export function createCachedBlobs(cache: Cache, access: Access, publics: PublicR
   }
 
   /** Bytes that another registry may have delivered are shown only where this one has a blob of that length, or these bytes. */
-  function isSameContent(request: RegistryRequest, digest: Digest, content: StoredContent, told: number | undefined) {
+  function isSameContent(request: ReadRequest, digest: Digest, content: StoredContent, told: number | undefined) {
     if (told !== undefined) return told === content.bytes;
-    const ask = (range: ByteRange) => access.askForAll(request, question("GET", digest, range));
+    const ask = (range: ByteRange) => access.askAs(request.reader, request, question("GET", digest, range));
     return hasSameBytes(cache, { ...content, of: digest }, { ask, deadlineMs: request.deadlineMs });
   }
 
   /** The same for a download under way, where there is nothing to compare but the length. */
-  async function isSameDownload(request: RegistryRequest, fill: Fill, told: number | undefined): Promise<boolean> {
+  async function isSameDownload(request: ReadRequest, fill: Fill, told: number | undefined): Promise<boolean> {
     if (placeOfFill.get(fill)?.registry === placeOf(request.route).registry) return true;
     if (told === undefined) return false;
     const head = await headOf(fill, request).catch(() => undefined); // when it fails, this repository is asked itself
@@ -111,10 +111,11 @@ export function createCachedBlobs(cache: Cache, access: Access, publics: PublicR
     if (isSamePlace(placeOfFill.get(fill), placeOf(route))) await within(HASHING_MS, fill.done);
   }
 
-  function sourceFor(request: RegistryRequest, digest: Digest): FillSource {
+  function sourceFor(request: ReadRequest, digest: Digest): FillSource {
     return async (offset, signal) => {
       const outlives = detached(request, signal, BUDGET_MS);
-      const response = await access.askForAll(
+      const response = await access.askAs(
+        request.reader,
         outlives,
         question("GET", digest, offset > 0 ? { first: offset, last: undefined } : undefined),
       );
@@ -126,11 +127,7 @@ export function createCachedBlobs(cache: Cache, access: Access, publics: PublicR
     records.link(placeOf(route), digest.text, { bytes, mediaType: undefined });
   }
 
-  async function fromStore(
-    request: RegistryRequest,
-    digest: Digest,
-    content: StoredContent,
-  ): Promise<Reply | undefined> {
+  async function fromStore(request: ReadRequest, digest: Digest, content: StoredContent): Promise<Reply | undefined> {
     records.used(digest.text, now());
     const asked = rangesOf(request, digest, content.bytes);
     const lines = stateLines(cache, request, "HIT");
@@ -151,7 +148,7 @@ export function createCachedBlobs(cache: Cache, access: Access, publics: PublicR
       : part(only, content.bytes, { lines: validators, body });
   }
 
-  async function fromFill(request: RegistryRequest, digest: Digest, fill: Fill): Promise<Reply | undefined> {
+  async function fromFill(request: ReadRequest, digest: Digest, fill: Fill): Promise<Reply | undefined> {
     const head = await headOf(fill, request).catch((error: unknown) => {
       if (error instanceof RefusedToAll) return undefined;
       throw error;
@@ -171,7 +168,7 @@ export function createCachedBlobs(cache: Cache, access: Access, publics: PublicR
     return part(only, totalBytes, { lines, body: fill.follow(only) });
   }
 
-  function joinFill(request: RegistryRequest, digest: Digest): Fill | undefined {
+  function joinFill(request: ReadRequest, digest: Digest): Fill | undefined {
     const isNew = fills.running(digest) === undefined;
     const fill = fills.join(digest, sourceFor(request, digest));
     if (fill === undefined || !isNew) return fill;
@@ -183,8 +180,7 @@ export function createCachedBlobs(cache: Cache, access: Access, publics: PublicR
     return fill;
   }
 
-  return async function serve(request, { digest }) {
-    if (!isVerifiable(digest) || !(await publics.isPublic(request))) return undefined;
+  async function serveAs(request: ReadRequest, digest: Digest): Promise<Reply | undefined> {
     const content = await store.find(digest);
     if (content !== undefined) await untilLinked(request, digest, content);
     const held = content === undefined ? heldBy(fills.running(digest)) : ({ kind: "stored", content } as const);
@@ -194,6 +190,15 @@ export function createCachedBlobs(cache: Cache, access: Access, publics: PublicR
     if (request.exchange.method === "HEAD") return undefined; // HEAD stays HEAD upstream (lesson T16)
     const fill = joinFill(request, digest);
     return fill === undefined ? undefined : fromFill(request, digest, fill);
+  }
+
+  return async function serve(request, { digest }) {
+    if (!isVerifiable(digest)) return undefined;
+    for (const reader of grants.readers(request)) {
+      const asked = { ...request, reader };
+      if (await grants.holds(asked)) return serveAs(asked, digest);
+    }
+    return undefined;
   };
 }
 
@@ -211,7 +216,7 @@ function isSamePlace(one: Place | undefined, { registry, repository }: Place): b
   return one?.registry === registry && one.repository === repository;
 }
 
-/** The registry does not show the blob to everybody. */
+/** The registry does not show the blob to this reader. */
 class RefusedToAll extends RegistryError {}
 
 /** The upstream's body for a fill at `offset`. @throws RegistryError for every answer that is not the blob */
@@ -223,19 +228,21 @@ async function bodyOf(response: UpstreamResponse, request: RegistryRequest, offs
   }
   if ((status !== 200 && status !== 206) || body === null) throw await errorOfAnswer(response, request);
   if ((headers.get("content-type") ?? "").startsWith("text/html")) {
+    response.refuse?.("page");
     await body.cancel();
     throw errorOfFailure(new UpstreamError("bad-answer", "expected a blob, got text/html"));
   }
   if (status === 200) {
     const length = headers.get("content-length");
-    return { body, offset: 0, totalBytes: length === null ? undefined : Number(length) };
+    return { body, offset: 0, totalBytes: length === null ? undefined : Number(length), refuse: response.refuse };
   }
   const part = parseContentRange(headers.get("content-range"));
   if (part === undefined || part.first !== offset) {
+    response.refuse?.("part");
     await body.cancel();
     throw errorOfFailure(new UpstreamError("bad-answer", "the part that came is not the part that was asked for"));
   }
-  return { body, offset, totalBytes: part.total };
+  return { body, offset, totalBytes: part.total, refuse: response.refuse };
 }
 
 /** The fill's head, or the end of the client's patience, whichever is first. */

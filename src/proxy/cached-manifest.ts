@@ -14,12 +14,16 @@ import { type Cache, detached, keep, placeOf, readKept, stateLines } from "./cac
 import type { CacheState, Reply } from "./exchange.ts";
 import { type ManifestEndpoint, acceptFor, manifestReply, readManifest } from "./manifest.ts";
 import { acceptClass, factsOf, isTrouble, staleWarning } from "./manifest-facts.ts";
-import type { PublicRepositories } from "./public.ts";
+import { type Grants, type ReadRequest, holderOf } from "./grants.ts";
 import { errorOfAnswer } from "./refusal.ts";
 import { childrenOf } from "./references.ts";
 
 /** Serves a manifest from the cache or into it; undefined when this request must pass the cache by. @throws RegistryError */
-export type CachedManifests = (request: RegistryRequest, endpoint: ManifestEndpoint) => Promise<Reply | undefined>;
+export interface CachedManifests {
+  serve(request: RegistryRequest, endpoint: ManifestEndpoint): Promise<Reply | undefined>;
+  /** Tags of some repository were written: what was found absent may be there, and what is being asked may be old. */
+  tagsChanged(): void;
+}
 
 /** Upstream requests here serve everybody who waits, so they have a budget of their own; the client's ends below it. */
 const BUDGET_MS = 20_000;
@@ -43,16 +47,17 @@ type Resolution = Found | { readonly kind: "pass" };
 
 const PASS: Resolution = { kind: "pass" };
 
-export function createCachedManifests(cache: Cache, access: Access, publics: PublicRepositories): CachedManifests {
+export function createCachedManifests(cache: Cache, access: Access, grants: Grants): CachedManifests {
   const { records, store, outages, now } = cache;
   const resolutions = new Map<string, Promise<Resolution>>(); // bounded by the requests under way
   const loads = new Map<string, Promise<Uint8Array | undefined>>(); // likewise
   const absent = new Map<string, { untilMs: number; error: RegistryError }>();
+  let writes = 0;
 
-  function ask(request: RegistryRequest, method: "GET" | "HEAD", reference: string): Promise<UpstreamResponse> {
+  function ask(request: ReadRequest, method: "GET" | "HEAD", reference: string): Promise<UpstreamResponse> {
     const accept = acceptFor(request.exchange.headers.get("accept"));
     const outlives = detached(request, new AbortController().signal, BUDGET_MS);
-    return access.askForAll(outlives, {
+    return access.askAs(request.reader, outlives, {
       method,
       path: `manifests/${reference}`,
       query: "",
@@ -61,7 +66,7 @@ export function createCachedManifests(cache: Cache, access: Access, publics: Pub
   }
 
   /** The tag's digest by its record, by HEAD, or by what was known last. */
-  async function resolveTag(request: RegistryRequest, tag: string): Promise<Resolution> {
+  async function resolveTag(request: ReadRequest, tag: string): Promise<Resolution> {
     const { registry } = request.route;
     const place = placeOf(request.route);
     const accept = acceptClass(request);
@@ -73,9 +78,9 @@ export function createCachedManifests(cache: Cache, access: Access, publics: Pub
       if (known?.mediaType === undefined || digest === undefined) return undefined;
       return { kind: "found" as const, digest, mediaType: known.mediaType, bytes: known.bytes, state };
     };
-    if (isFresh && (await publics.isPublic(request))) return lastKnown("HIT") ?? PASS;
+    if (isFresh && (await grants.holds(request))) return lastKnown("HIT") ?? PASS;
     const isUsable = known !== undefined && now() - known.checkedMs < ttlMs + cache.staleIfErrorMs;
-    const stale = async () => (isUsable && (await publics.isPublic(request)) ? lastKnown("STALE") : undefined);
+    const stale = async () => (isUsable && (await grants.holds(request)) ? lastKnown("STALE") : undefined);
     const wasFailing = outages.isFailing(registry);
     const mustWait = outages.isDown(registry);
     const last = wasFailing ? await stale() : undefined;
@@ -109,21 +114,25 @@ export function createCachedManifests(cache: Cache, access: Access, publics: Pub
   }
 
   /** One HEAD, or the GET that stood in for it (protocol R208). */
-  async function revalidate(request: RegistryRequest, tag: string, known: TagRecord | undefined): Promise<Resolution> {
+  async function revalidate(request: ReadRequest, tag: string, known: TagRecord | undefined): Promise<Resolution> {
     const { registry } = request.route;
     const place = placeOf(request.route);
     const accept = acceptClass(request);
     try {
+      const writesBefore = writes;
       const response = await ask(request, "HEAD", tag);
       const verdict = await judge(request, response);
       if (verdict === "pass") return PASS;
-      if (verdict === "absent") records.removeTag(place, tag);
+      // Registries call what is private absent: only who could read it knows that the tag is gone.
+      if (verdict === "absent" && grants.isKnown(request)) records.removeTag(place, tag);
       if (verdict !== "good") throw await errorOfAnswer(response, request);
       const found = await foundBy(request, tag, response);
       if (found.kind === "pass") return PASS;
       const { digest, mediaType, bytes } = found;
-      publics.proven(place, digest.text);
-      records.setTag(place, tag, accept, { digest: digest.text, mediaType, bytes, checkedMs: now() });
+      grants.proven(request, digest.text);
+      // What was asked before a push and answered after it may be what the push replaced (protocol R78).
+      if (writes === writesBefore)
+        records.setTag(place, tag, accept, { digest: digest.text, mediaType, bytes, checkedMs: now() });
       if (known === undefined) return { ...found, state: "MISS" };
       return { ...found, state: known.digest === digest.text ? "REVALIDATED" : "EXPIRED" };
     } catch (error) {
@@ -132,14 +141,11 @@ export function createCachedManifests(cache: Cache, access: Access, publics: Pub
     }
   }
 
-  async function judge(
-    request: RegistryRequest,
-    response: UpstreamResponse,
-  ): Promise<"good" | "pass" | "absent" | "bad"> {
+  async function judge(request: ReadRequest, response: UpstreamResponse): Promise<"good" | "pass" | "absent" | "bad"> {
     if (response.status < 500 && response.status !== 429) outages.answered(request.route.registry);
     if (response.status === 200) return "good";
     if (response.status === 401 || response.status === 403) {
-      publics.refuted(placeOf(request.route));
+      grants.refuted(request);
       await response.body?.cancel();
       return "pass";
     }
@@ -147,10 +153,10 @@ export function createCachedManifests(cache: Cache, access: Access, publics: Pub
   }
 
   /** One resolution for all who ask at the same time; a tag that is absent stays so for seconds. */
-  async function resolve(request: RegistryRequest, reference: Reference): Promise<Resolution> {
+  async function resolve(request: ReadRequest, reference: Reference): Promise<Resolution> {
     if (reference.kind === "digest") return resolveDigest(request, reference.digest);
     const place = placeOf(request.route);
-    const key = JSON.stringify([place, reference.tag, acceptClass(request)]);
+    const key = JSON.stringify([place, holderOf(request.reader), reference.tag, acceptClass(request)]);
     const missing = absent.get(key);
     if (missing !== undefined && now() < missing.untilMs) throw missing.error;
     const running = resolutions.get(key) ?? resolveTag(request, reference.tag).finally(() => resolutions.delete(key));
@@ -168,11 +174,11 @@ export function createCachedManifests(cache: Cache, access: Access, publics: Pub
     absent.set(key, { untilMs: now() + ABSENT_TTL_MS, error });
   }
 
-  async function resolveDigest(request: RegistryRequest, digest: Digest): Promise<Resolution> {
+  async function resolveDigest(request: ReadRequest, digest: Digest): Promise<Resolution> {
     const place = placeOf(request.route);
     const mediaType = records.isLinked(place, digest.text) ? records.mediaType(place, digest.text) : undefined;
     const content = mediaType === undefined ? undefined : await store.find(digest);
-    if (mediaType !== undefined && content !== undefined && (await publics.isPublic(request))) {
+    if (mediaType !== undefined && content !== undefined && (await grants.holds(request))) {
       return { kind: "found", digest, mediaType, bytes: content.bytes, state: "HIT" };
     }
     const response = await ask(request, "HEAD", digest.text);
@@ -181,24 +187,24 @@ export function createCachedManifests(cache: Cache, access: Access, publics: Pub
     if (verdict !== "good") throw await errorOfAnswer(response, request);
     const found = await foundBy(request, digest.text, response);
     if (found.kind === "found" && found.digest.text !== digest.text) return PASS;
-    if (found.kind === "found") publics.proven(place, digest.text);
+    if (found.kind === "found") grants.proven(request, digest.text);
     return found;
   }
 
   /** The bytes from the store, or by the one GET that this manifest ever costs; undefined when they cannot be had this way. */
-  async function load(request: RegistryRequest, found: Found): Promise<Uint8Array | undefined> {
+  async function load(request: ReadRequest, found: Found): Promise<Uint8Array | undefined> {
     const place = placeOf(request.route);
     if (records.isLinked(place, found.digest.text)) {
       const bytes = await readKept(cache, found.digest);
       if (bytes !== undefined) return bytes;
     }
-    const key = JSON.stringify([place, found.digest.text]);
+    const key = JSON.stringify([place, holderOf(request.reader), found.digest.text]);
     const running = loads.get(key) ?? fetchAndKeep(request, found).finally(() => loads.delete(key));
     loads.set(key, running);
     return running;
   }
 
-  async function fetchAndKeep(request: RegistryRequest, { digest }: Found): Promise<Uint8Array | undefined> {
+  async function fetchAndKeep(request: ReadRequest, { digest }: Found): Promise<Uint8Array | undefined> {
     const found = await fetchFirst(request, digest.text).catch((error: unknown) => {
       // Some registries tell a wrong digest with a tag (protocol R218): the way past the cache computes its own.
       if (error instanceof RegistryError && error.status === 404) return PASS;
@@ -208,13 +214,13 @@ export function createCachedManifests(cache: Cache, access: Access, publics: Pub
   }
 
   /** What a HEAD tells; where a GET stood in for it, or it tells too little, the manifest itself. */
-  async function foundBy(request: RegistryRequest, text: string, response: UpstreamResponse): Promise<Resolution> {
+  async function foundBy(request: ReadRequest, text: string, response: UpstreamResponse): Promise<Resolution> {
     if (response.body !== null) return take(request, text, response);
     const told = factsOf(response);
     return told === undefined ? fetchFirst(request, text) : { ...told, kind: "found", state: "MISS" };
   }
 
-  async function fetchFirst(request: RegistryRequest, text: string): Promise<Resolution> {
+  async function fetchFirst(request: ReadRequest, text: string): Promise<Resolution> {
     const response = await ask(request, "GET", text);
     const verdict = await judge(request, response);
     if (verdict === "pass") return PASS;
@@ -223,7 +229,7 @@ export function createCachedManifests(cache: Cache, access: Access, publics: Pub
   }
 
   /** Verified, kept and linked. */
-  async function take(request: RegistryRequest, text: string, response: UpstreamResponse): Promise<Resolution> {
+  async function take(request: ReadRequest, text: string, response: UpstreamResponse): Promise<Resolution> {
     const asked = parseDigest(text);
     const reference: Reference = asked === undefined ? { kind: "tag", tag: text } : { kind: "digest", digest: asked };
     const endpoint: ManifestEndpoint = { ...request.endpoint, kind: "manifest", name: "", reference };
@@ -241,9 +247,7 @@ export function createCachedManifests(cache: Cache, access: Access, publics: Pub
     return found;
   }
 
-  return async function serve(request, endpoint) {
-    if (endpoint.reference.kind === "digest" && !isVerifiable(endpoint.reference.digest)) return undefined;
-    if (publics.isRefuted(placeOf(request.route))) return undefined;
+  async function serveAs(request: ReadRequest, endpoint: ManifestEndpoint): Promise<Reply | undefined> {
     const found = await resolve(request, endpoint.reference);
     if (found.kind === "pass" || isSchema1Type(found.mediaType)) return undefined;
     const isHead = request.exchange.method === "HEAD";
@@ -257,5 +261,31 @@ export function createCachedManifests(cache: Cache, access: Access, publics: Pub
       length: String(bytes?.byteLength ?? found.bytes),
       passed: [...stateLines(cache, request, found.state), ...staleWarning(found.state)],
     });
+  }
+
+  async function serve(request: RegistryRequest, endpoint: ManifestEndpoint): Promise<Reply | undefined> {
+    if (endpoint.reference.kind === "digest" && !isVerifiable(endpoint.reference.digest)) return undefined;
+    let absence: RegistryError | undefined;
+    for (const reader of grants.readers(request)) {
+      try {
+        const reply = await serveAs({ ...request, reader }, endpoint);
+        if (reply !== undefined) return reply;
+      } catch (error) {
+        // Registries call what is private absent: the client's own credentials may see it.
+        if (!(error instanceof RegistryError) || error.status !== 404) throw error;
+        absence = error;
+      }
+    }
+    if (absence !== undefined) throw absence;
+    return undefined;
+  }
+
+  return {
+    serve,
+    tagsChanged() {
+      writes += 1;
+      resolutions.clear();
+      absent.clear();
+    },
   };
 }

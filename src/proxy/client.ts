@@ -5,6 +5,7 @@
 import { RegistryError } from "../errors.ts";
 import type { Registry, RegistryMap } from "../registry/registry.ts";
 import { registryNamed } from "../registry/lookup.ts";
+import type { Route } from "../registry/route.ts";
 import type { Credential } from "../upstream/client.ts";
 import type { Sealer } from "./seal.ts";
 
@@ -15,7 +16,13 @@ export type Client =
   | { readonly kind: "anonymous" }
   /** Logged in, but at another registry: counts as anonymous here. */
   | { readonly kind: "foreign" }
-  | { readonly kind: "own"; readonly credential: Credential };
+  | { readonly kind: "own"; readonly credential: Credential }
+  /** One of our own users: may use what is configured, as far as its rights go. */
+  | { readonly kind: "user"; readonly name: string; readonly may: (right: Right, where: RepositoryOf) => boolean };
+
+/** What a user of ours may do in a repository. */
+export type Right = "pull" | "push" | "delete";
+export type RepositoryOf = Pick<Route, "registry" | "repository">;
 
 /** How long a token of ours lives, seconds. Long enough for a slow pull; upstream tokens are renewed behind it. */
 export const TOKEN_LIFETIME_SECONDS = 3600;

@@ -63,6 +63,8 @@ export interface Registry {
   readonly proxy: string | false | undefined;
   /** Hosts besides the upstream's own domain that may receive credentials as token realm (protocol R106). */
   readonly trustedRealms: readonly string[];
+  /** Writes are passed through to it. */
+  readonly push: boolean;
   /** CIDRs where redirects and realms may lead besides public addresses. */
   readonly allowAddresses: readonly string[];
   readonly tls: UpstreamTls;

@@ -5,7 +5,7 @@
  * Promises: credentials leave only for their own upstream's origin and its token server; nothing is dialled that the
  * address rules forbid; every wait has a deadline. It does not verify content, cache answers or filter headers for clients.
  */
-import type { Registry } from "../registry/registry.ts";
+import type { Registry, Upstream } from "../registry/registry.ts";
 import { attempt } from "./attempt.ts";
 import { createAuthorizer } from "./authorize.ts";
 import { createDial, type Dial, type Lookup } from "./dial.ts";
@@ -131,7 +131,7 @@ export function createUpstreamClient(
       const startedAtMs = performance.now();
       const { registry, identity, signal, deadlineMs } = request;
       const { upstream, response } = await askInTurn({
-        upstreams: registry.upstreams,
+        upstreams: upstreamsFor(request),
         ask: (candidate) => counted(registry, attempt(candidate, request, authorizer)),
         credentialOrigin: identity.kind === "credential" ? identity.credential.origin : undefined,
         onFailure: ({ origin }, message) => notice({ registry: registry.key, host: new URL(origin).host, message }),
@@ -150,4 +150,9 @@ export function createUpstreamClient(
     knownRealm: authorizer.knownRealm,
     close: outlets.close,
   };
+}
+
+function upstreamsFor({ registry, identity, reach }: UpstreamRequest): readonly Upstream[] {
+  if (reach !== "credential" || identity.kind !== "credential") return registry.upstreams;
+  return registry.upstreams.filter(({ origin }) => origin === identity.credential.origin);
 }

@@ -229,13 +229,15 @@ describe("an upstream in trouble", () => {
 });
 
 describe("who may see it", () => {
-  test("[T14, R245] a private image is never kept, and never shown through another repository", async () => {
+  test("[T14, R245, R247] a private image is kept for who may read it, and shown to nobody else", async () => {
     const token = await farm.token("/token/ghcr", "alice:secret");
     const authorization = { authorization: `Bearer ${token}` };
     const layer = layerOf(farm.images.secret);
-    for (const path of ["manifests/latest", `blobs/${layer}`]) {
-      const own = await pull(`/v2/ghcr/org/private/${path}`, authorization);
-      expect([own.status, own.cache]).toEqual([200, "BYPASS"]);
+    for (const state of ["MISS", "HIT"]) {
+      for (const path of [`manifests/${farm.images.secret.digest}`, `blobs/${layer}`]) {
+        const own = await pull(`/v2/ghcr/org/private/${path}`, authorization);
+        expect([own.status, own.cache]).toEqual([200, state]);
+      }
     }
     await pull("/v2/ghcr/org/app/manifests/latest"); // public, cached, of the same registry
     expect((await pull(`/v2/ghcr/org/private/blobs/${layer}`)).status).toBe(401);

@@ -30,6 +30,7 @@ describe("loadSettings()", () => {
       client: { headerTimeoutMs: 60_000, bodyTimeoutMs: 60_000, sendTimeoutMs: 60_000, keepAliveTimeoutMs: 75_000 },
       sharePrivate: false,
       stateDir: "/home/me/.local/state/layover",
+      allowPush: false,
       drainTimeoutMs: 30_000,
       log: { level: "info", format: "json" },
     });
@@ -47,6 +48,7 @@ describe("loadSettings()", () => {
       registryProxyHeaders: false,
       staleIfErrorMs: 30 * 86_400_000,
     });
+      grantTtlMs: 300_000,
     const old = await load({ argv: ["--cache-dir=/cache"], env: { CACHE_MAX_SIZE: "10g", CACHE_INACTIVE: "30d" } });
     expect(old.settings.cache).toMatchObject({ maxBytes: 10 * 1024 ** 3, maxIdleMs: 30 * 86_400_000 });
   });

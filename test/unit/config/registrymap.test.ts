@@ -152,6 +152,7 @@ describe("entries", () => {
       deny: ["org/secret*"],
       tags: [{ match: "(stable|nightly)", ttlMs: 60 * 86_400_000 }],
       proxy: "socks5://127.0.0.1:1080",
+      push: false,
       trustedRealms: ["auth.example"],
       allowAddresses: ["10.0.0.0/8"],
       tls: { ca: certPem, cert: leaf.certPem, key: leaf.keyPem, insecureSkipVerify: true },

@@ -4,12 +4,15 @@
  */
 import { afterAll, beforeEach, describe, expect, test } from "bun:test";
 import { RegistryError } from "../../../src/errors.ts";
+import { createPush } from "../../../src/proxy/push.ts";
+import { createUploadLocations } from "../../../src/proxy/upload-location.ts";
 import { createPull } from "../../../src/proxy/pull.ts";
 import { createRegistryHandler } from "../../../src/http/registry.ts";
 import { createAccess } from "../../../src/proxy/access.ts";
 import { createClients } from "../../../src/proxy/client.ts";
 import type { Reply } from "../../../src/proxy/exchange.ts";
 import { createOriginReader } from "../../../src/proxy/origin.ts";
+import { createCredentials } from "../../../src/upstream/credentials.ts";
 import { createSealer } from "../../../src/proxy/seal.ts";
 import { createRegistryMap } from "../../../src/registry/registry.ts";
 import { HEADER_BUDGET_MS } from "../../../src/server.ts";
@@ -52,7 +55,10 @@ function handlerOf(client: UpstreamClient, ...urls: [string, ...string[]]) {
     trustedProxies: [],
     forceHttp: false,
   });
-  const access = createAccess({ sharePrivate: false, pseudonym: "layover-test" }, client);
+  const access = createAccess(
+    { sharePrivate: false, pseudonym: "layover-test" },
+    { upstream: client, credentialOf: createCredentials().current, fingerprint: sealer.fingerprint },
+  );
   return createRegistryHandler(
     { pseudonym: "layover-test", headerBudgetMs: BUDGET_MS },
     {
@@ -62,6 +68,16 @@ function handlerOf(client: UpstreamClient, ...urls: [string, ...string[]]) {
       clients: createClients({ sealer, map: () => map, now: Date.now }),
       access,
       pull: createPull(access, undefined),
+      push: createPush(
+        { allowPush: false, pseudonym: "layover-test" },
+        {
+          access,
+          upstream: client,
+          map: () => map,
+          locations: createUploadLocations(sealer),
+          changed: () => undefined,
+        },
+      ),
     },
   );
 }

@@ -29,6 +29,7 @@ function registry(key: string, hosts: string[], more: Partial<Registry> = {}): R
     tags: [],
     proxy: undefined,
     trustedRealms: [],
+    push: false,
     allowAddresses: [],
     tls: { insecureSkipVerify: false },
     ...more,

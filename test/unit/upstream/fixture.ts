@@ -70,6 +70,7 @@ export function registryAt(urls: string | [string, ...string[]], changes: Partia
     tags: [],
     proxy: undefined,
     trustedRealms: [],
+    push: false,
     allowAddresses: [],
     tls: { insecureSkipVerify: false },
     ...changes,
