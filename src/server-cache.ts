@@ -11,7 +11,7 @@ import { createFills } from "./cache/fill.ts";
 import { openRecords } from "./cache/records.ts";
 import { createSparingLog } from "./cache/sparing-log.ts";
 import type { Store } from "./cache/store.ts";
-import { createRuleFinder } from "./cache/tag-rules.ts";
+import { createTagRules } from "./cache/tag-rules.ts";
 import type { CacheSettings } from "./config/settings.ts";
 import type { Log } from "./log.ts";
 import type { Cache } from "./proxy/cache.ts";
@@ -109,7 +109,6 @@ export async function openCache(
       cache,
       upkeep,
       async close() {
-      grantTtlMs: options.grantTtlMs,
         clearInterval(sweeping);
         ending.abort();
         await fills.close();
@@ -125,9 +124,9 @@ export async function openCache(
 
 /** The rules of each registry and behind them those of all, compiled once for as long as its map entry lives. */
 function createTagAges({ tagTtlMs, tagTiers }: CacheSettings): (registry: Registry, tag: string) => TagAge {
-  const compiled = new WeakMap<Registry, ReturnType<typeof createRuleFinder>>();
+  const compiled = new WeakMap<Registry, ReturnType<typeof createTagRules>>();
   return (registry, tag) => {
-    const ruleFor = compiled.get(registry) ?? createRuleFinder([...registry.tags, ...tagTiers]);
+    const ruleFor = compiled.get(registry) ?? createTagRules([...registry.tags, ...tagTiers]);
     compiled.set(registry, ruleFor);
     return ruleFor(tag) ?? { ttlMs: tagTtlMs };
   };

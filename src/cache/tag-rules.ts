@@ -4,27 +4,14 @@
  */
 import type { TagRule } from "../registry/registry.ts";
 
-export interface TagRuleOptions {
-  /** The first that matches counts; one with an empty `match` is switched off. */
-  readonly rules: readonly TagRule[];
-  /** For tags that no rule matches. */
-  readonly defaultTtlMs: number;
-}
-
 /** Longer than any tag, so a longer pattern is no pattern of one. */
 const MAX_PATTERN_LENGTH = 200;
 
 /**
- * Makes the function that gives a tag's lifetime in milliseconds; 0 asks upstream each time.
+ * Makes the function that gives the first rule that matches a tag; one with an empty `match` is switched off.
  * @throws Error when a pattern is not one that `compileTagPattern` takes
  */
-export function createTagRules({ rules, defaultTtlMs }: TagRuleOptions): (tag: string) => number {
-  const ruleFor = createRuleFinder(rules);
-  return (tag) => ruleFor(tag)?.ttlMs ?? defaultTtlMs;
-}
-
-/** Makes the function that gives the first rule that matches a tag. @throws Error as `createTagRules` */
-export function createRuleFinder(rules: readonly TagRule[]): (tag: string) => TagRule | undefined {
+export function createTagRules(rules: readonly TagRule[]): (tag: string) => TagRule | undefined {
   const compiled = rules.filter(({ match }) => !isOff(match)).map(compileRule);
   return (tag) => compiled.find(({ pattern }) => pattern.test(tag))?.rule;
 }

@@ -2,61 +2,53 @@ import { describe, expect, test } from "bun:test";
 import { compileTagPattern, createTagRules } from "../../../src/cache/tag-rules.ts";
 
 const MINUTE = 60_000;
-const HOUR = 60 * MINUTE;
-const DAY = 24 * HOUR;
+const DAY = 24 * 60 * MINUTE;
 
 describe("createTagRules()", () => {
-  const tiers = createTagRules({
-    rules: [
-      { match: "(stable|nightly|production|test)", ttlMs: 10 * MINUTE },
-      { match: String.raw`(.*)(\d|\.)+(.*)(\d|\.)+(.*)(\d|\.)+`, ttlMs: 60 * DAY },
-    ],
-    defaultTtlMs: HOUR,
-  });
+  const tiers = createTagRules([
+    { match: "(stable|nightly|production|test)", ttlMs: 10 * MINUTE },
+    { match: String.raw`(.*)(\d|\.)+(.*)(\d|\.)+(.*)(\d|\.)+`, ttlMs: 60 * DAY },
+  ]);
 
   test.each([
     ["stable", 10 * MINUTE],
     ["stable-alpine", 10 * MINUTE],
     ["nightly-2026.11.20", 10 * MINUTE],
-    ["unstable", HOUR],
-    ["Stable", HOUR],
+    ["unstable", undefined],
+    ["Stable", undefined],
     ["1.2.3", 60 * DAY],
     ["v1.27.0-alpine3.19", 60 * DAY],
     ["release-20261120", 60 * DAY],
     ["1.2", 60 * DAY],
-    ["12", HOUR],
-    ["v1", HOUR],
-    ["latest", HOUR],
-    ["", HOUR],
+    ["12", undefined],
+    ["v1", undefined],
+    ["latest", undefined],
+    ["", undefined],
     ["9".repeat(128), 60 * DAY],
-    [`${"a".repeat(126)}12`, HOUR],
+    [`${"a".repeat(126)}12`, undefined],
   ])("the tiers of older settings give the tag %p its time", (tag, ttlMs) => {
-    expect(tiers(tag)).toBe(ttlMs);
+    expect(tiers(tag)?.ttlMs).toBe(ttlMs);
   });
 
   test("the first rule that matches counts", () => {
-    const ttlOf = createTagRules({
-      rules: [
-        { match: "v1", ttlMs: 1 },
-        { match: "v", ttlMs: 2 },
-        { match: ".", ttlMs: 0 },
-      ],
-      defaultTtlMs: 9,
-    });
-    expect(["v1.0", "v2", "x", ""].map(ttlOf)).toEqual([1, 2, 0, 9]);
+    const ruleFor = createTagRules([
+      { match: "v1", ttlMs: 1 },
+      { match: "v", ttlMs: 2 },
+      { match: ".", ttlMs: 0 },
+    ]);
+    expect(["v1.0", "v2", "x", ""].map((tag) => ruleFor(tag)?.ttlMs)).toEqual([1, 2, 0, undefined]);
   });
 
   test.each(["", "(?:)"])("an empty pattern (%p) switches its rule off", (match) => {
-    const ttlOf = createTagRules({ rules: [{ match, ttlMs: 1 }], defaultTtlMs: 9 });
-    expect(ttlOf("latest")).toBe(9);
+    expect(createTagRules([{ match, ttlMs: 1 }])("latest")).toBeUndefined();
   });
 
-  test("no rules leave the default", () => {
-    expect(createTagRules({ rules: [], defaultTtlMs: 0 })("latest")).toBe(0);
+  test("no rules match nothing", () => {
+    expect(createTagRules([])("latest")).toBeUndefined();
   });
 
   test("throws for a pattern that is none, and names it", () => {
-    expect(() => createTagRules({ rules: [{ match: "(", ttlMs: 1 }], defaultTtlMs: 0 })).toThrow('got "("');
+    expect(() => createTagRules([{ match: "(", ttlMs: 1 }])).toThrow('got "("');
   });
 });
 
