@@ -3,6 +3,7 @@
  * mean to each other is `registrymap`'s to judge.
  */
 import { z } from "zod";
+import { compileTagPattern } from "../cache/tag-rules.ts";
 import { parseHost } from "../registry/host.ts";
 import { isPattern } from "../registry/pattern.ts";
 import { parseProxyUrl } from "./kinds.ts";
@@ -12,8 +13,6 @@ import { parseCidr, parseTime, quoted } from "./units.ts";
 
 /** More upstreams than this could not all be asked within the budget of one request. */
 const MAX_UPSTREAMS = 16;
-/** Tags are at most 128 characters; a longer pattern is no pattern of one. */
-const MAX_TAG_PATTERN = 200;
 
 const UPSTREAM = textBy(parseUpstream);
 const HOST = textBy(parseHostName);
@@ -49,7 +48,7 @@ const ENTRY = z.strictObject({
   tags: z.array(TAG_RULE).default([]),
   allow: PATTERNS,
   deny: PATTERNS,
-  push: z.boolean().optional(),
+  push: z.literal(false, { error: "expected false: this version does not pass writes through" }).optional(),
   proxy: z.union([z.literal(false), textBy(parseProxyUrl)], { error: "expected a proxy's URL or false" }).optional(),
   trustedRealms: z.array(HOST).default([]),
   tls: TLS.optional(),
@@ -142,14 +141,10 @@ function parsePattern(text: string): string {
 }
 
 function parseTagPattern(text: string): string {
-  if (text.length > MAX_TAG_PATTERN)
-    throw new Error(`expected at most ${MAX_TAG_PATTERN} characters, got ${text.length}`);
-  try {
-    return new RegExp(text).source;
-  } catch (error) {
-    // Says which notation was meant.
-    throw new Error(`expected a regular expression, got ${quoted(text)}`, { cause: error });
-  }
+  if (compileTagPattern(text) !== undefined) return text;
+  throw new Error(
+    `expected a regular expression of at most 200 characters, without look-around and back-references, got ${quoted(text)}`,
+  );
 }
 
 /** A colon would end the name in Basic credentials (RFC 7617 section 2). */

@@ -64,12 +64,33 @@ describe("compileTagPattern()", () => {
     [".*-rc", "v1-rc2", true],
     [String.raw`\d+`, "7", true],
     [String.raw`\d+`, "v7", false],
-    ["(?=v)", "v1", true],
+    [String.raw`(.*)(\d|\.)+(.*)(\d|\.)+(.*)(\d|\.)+`, "v1.2.3-alpine", true],
+    ["(?i)rc", "RC1", true],
   ])("%p over the tag %p: %p", (pattern, tag, matches) => {
     expect(compileTagPattern(pattern)?.test(tag)).toBe(matches);
   });
 
-  test.each(["(", "a)|(b", "[z-a]", "*", "x".repeat(201)])("refuses %p", (pattern) => {
-    expect(compileTagPattern(pattern)).toBeUndefined();
-  });
+  test.each(["(", "a)|(b", "[z-a]", "*", "x".repeat(201), "(?=v)", "(?<!v)1", String.raw`(a)\1`])(
+    "refuses %p",
+    (pattern) => {
+      expect(compileTagPattern(pattern)).toBeUndefined();
+    },
+  );
+
+  test.each(["(.{0,1000}){1000}", "(?:.?){1000}".repeat(16)])(
+    "refuses %p, which few characters make long",
+    (pattern) => {
+      expect(compileTagPattern(pattern)).toBeUndefined();
+    },
+  );
+
+  test.each(["(a+)+b", "(a|a)*b", "(.*a){40}b", "((a?){20}){20}b", String.raw`(\d|\.)+(.*)(\d|\.)+(.*)(\d|\.)+x`])(
+    "%p takes no longer for the longest tag than for others",
+    (pattern) => {
+      const compiled = compileTagPattern(pattern);
+      const startedMs = performance.now();
+      for (const tag of ["a".repeat(128), "1".repeat(128)]) expect(compiled?.test(tag)).toBe(false);
+      expect(performance.now() - startedMs).toBeLessThan(1000); // an engine that backtracks takes seconds
+    },
+  );
 });
