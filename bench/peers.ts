@@ -55,8 +55,8 @@ export async function measurePeers({ parts, isLong }: PeersOptions): Promise<str
 }
 
 /**
- * Each peer has the manifest by both names and both blobs, and serves them from its cache from here on: the upstream
- * must not be asked for a byte of them again.
+ * Each peer has the manifest by both names and both blobs, and serves them from its cache from here on: those that say
+ * where an answer came from must say so, and no peer may ask the upstream for a blob again.
  */
 async function fillCaches(lab: PeersLab): Promise<void> {
   const manifests = [lab.manifest.tag, lab.manifest.digest].map((reference) => `/v2/bench/app/manifests/${reference}`);
@@ -67,12 +67,19 @@ async function fillCaches(lab: PeersLab): Promise<void> {
   for (const url of urls) await take(url, lab.certFile);
   await lab.upstreamRests();
   await lab.pace(0);
-  for (const url of urls) await take(url, lab.certFile);
+  for (const url of urls) {
+    const cache = /^x-cache: (.*)$/im.exec(await take(url, lab.certFile))?.[1]?.trim();
+    if (cache !== undefined && cache !== "HIT") throw new Error(`expected a hit on ${url}, got ${cache}`);
+  }
   const again = await lab.pace(0);
   if (again > 0) throw new Error(`expected caches that are full, but the upstream was asked for ${again} bytes more`);
 }
 
-async function take(url: string, certFile: string): Promise<void> {
-  const curl = Bun.spawn(["curl", "-sS", "--fail", "-o", "/dev/null", "--cacert", certFile, "-H", ACCEPT, url]);
+/** Gives the head of the answer. */
+async function take(url: string, certFile: string): Promise<string> {
+  const command = ["curl", "-sS", "--fail", "-o", "/dev/null", "-D", "-", "--cacert", certFile, "-H", ACCEPT, url];
+  const curl = Bun.spawn(command, { stdout: "pipe" });
+  const head = await new Response(curl.stdout).text();
   if ((await curl.exited) !== 0) throw new Error(`expected 200 from ${url}, got exit code ${curl.exitCode} of curl`);
+  return head;
 }

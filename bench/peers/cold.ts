@@ -1,11 +1,10 @@
 /** A blob that nobody has, from a line of 1 Gbit/s: how long it takes against a direct download, and for what. */
 import { ratioOf, sampleOf, show } from "../numbers.ts";
 import { type Transfer, transfer } from "./clients.ts";
-import { type Health, whileAsking } from "./health.ts";
+import { type Health, healthRow, whileAsking } from "./health.ts";
 import { COLD_BYTES, type PeersLab } from "./lab.ts";
 import { figuresOf, samplesOf, takeTurns } from "./rounds.ts";
 import type { PeerRow } from "./table.ts";
-import { healthRow } from "./warm.ts";
 
 const LINK_BYTES_PER_SECOND = 125e6;
 const GOAL_RATIO = 1.1;
@@ -25,7 +24,7 @@ export async function measureCold(lab: PeersLab, { rounds }: { rounds: number })
     await lab.pace(LINK_BYTES_PER_SECOND);
     if (direct.length === round) direct.push((await transfer(upstream, lab.blob, { clients: 1, certFile })).seconds);
     await lab.pace(LINK_BYTES_PER_SECOND);
-    const { result, health } = await whileAsking(peer.plain.url + peer.healthPath, () =>
+    const { result, health } = await whileAsking(lab, { url: peer.plain.url, healthPath: peer.healthPath }, () =>
       transfer(peer.plain, blob, { clients: 1, certFile }),
     );
     // What a peer still fetches behind its answer belongs to this download.

@@ -64,7 +64,7 @@ function rowsOf(results: Awaited<ReturnType<typeof takeTurns<FanOut>>>, alone: S
   const right = samplesOf(results, (fanOut) => fanOut.right);
   return [
     {
-      what: `${CLIENTS} cold clients of 100 MB at 10 MB/s, s (${MAX_SECONDS}: given up)`,
+      what: `${CLIENTS} cold clients of 100 MB at 10 MB/s, s (at ${MAX_SECONDS} they give up)`,
       figures: figuresOf(
         samplesOf(results, ({ seconds }) => seconds),
         1,

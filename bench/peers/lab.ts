@@ -72,6 +72,9 @@ export async function openPeersLab({ coldBlobs, fanOutBlobs }: PeersLabOptions):
     await Promise.all(running.map((child) => child.stop()));
     await rm(dir, { recursive: true, force: true });
   };
+  // Whoever ends a measurement early leaves nothing behind.
+  for (const signal of ["SIGINT", "SIGTERM"] as const)
+    process.once(signal, () => void close().finally(() => process.exit(1)));
   try {
     const [largeBlob, blob] = [blobOf("large", LARGE_BYTES), blobOf("usual", BLOB_BYTES)];
     const cold = Array.from({ length: coldBlobs }, (_, number) => blobOf(`cold ${number}`, COLD_BYTES));

@@ -1,13 +1,12 @@
 /** A blob that every peer has: how fast it leaves, plain and under TLS, to one client and to sixteen, and for what. */
 import { show } from "../numbers.ts";
 import { type Transfer, transfer } from "./clients.ts";
-import { type Health, whileAsking } from "./health.ts";
+import { type Health, healthRow, whileAsking } from "./health.ts";
 import type { Peer, PeersLab } from "./lab.ts";
 import { figuresOf, ratioTo, type Rounds, samplesOf, takeTurns } from "./rounds.ts";
 import type { PeerRow } from "./table.ts";
 
-export const MANY = 16;
-const GOAL_HEALTH_MS = 25;
+const MANY = 16;
 
 interface Case {
   readonly title: string;
@@ -41,7 +40,7 @@ async function measureOne(lab: PeersLab, peer: Peer, { entry, clients }: Case): 
   const blob = clients === 1 ? lab.largeBlob : lab.blob;
   const take = (): Promise<Transfer> => transfer(server, blob, { clients, certFile: lab.certFile });
   if (clients === 1) return { ...(await take()), health: undefined };
-  const { result, health } = await whileAsking(server.url + peer.healthPath, take);
+  const { result, health } = await whileAsking(lab, { url: server.url, healthPath: peer.healthPath }, take);
   return { ...result, health };
 }
 
@@ -68,15 +67,4 @@ function rowsOf({ title, clients, goalRatio }: Case, results: Rounds<Served>): P
     },
     ...(clients === 1 ? [] : [healthRow(results)]),
   ];
-}
-
-/** One figure a round: the 99th percentile of it. */
-export function healthRow(results: Rounds<{ readonly health: Health | undefined }>): PeerRow {
-  const health = samplesOf(results, ({ health }) => health?.p99Ms ?? Number.NaN);
-  const ours = health.layover?.median ?? Number.NaN;
-  return {
-    what: "the same: a health check meanwhile, 99th percentile, ms",
-    figures: figuresOf(health, 1),
-    goal: { text: `< ${GOAL_HEALTH_MS}`, isMet: ours < GOAL_HEALTH_MS },
-  };
 }
