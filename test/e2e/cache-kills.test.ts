@@ -17,7 +17,7 @@ const OWN_FILES = /^(oci-layout|index\.json|records\.sqlite(-wal|-shm)?|admin\.s
 
 test("[T20] killed under mixed load, it serves nothing wrong, leaves nothing behind, and goes on", async () => {
   const random = seededRandom(SEED);
-  await using own = await startCached({ seed: "half", args: ["--cache-max-size", "12m"] });
+  await using own = await startCached({ seed: "half", args: ["--cache-max-size", "20m"] });
   const load = createMixedLoad(own, random);
   const begun: { path: string; image: Image; layer: string }[] = [];
   let spooled = 0;
