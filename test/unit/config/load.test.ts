@@ -47,8 +47,8 @@ describe("loadSettings()", () => {
       tagTiers: [],
       registryProxyHeaders: false,
       staleIfErrorMs: 30 * 86_400_000,
-    });
       grantTtlMs: 300_000,
+    });
     const old = await load({ argv: ["--cache-dir=/cache"], env: { CACHE_MAX_SIZE: "10g", CACHE_INACTIVE: "30d" } });
     expect(old.settings.cache).toMatchObject({ maxBytes: 10 * 1024 ** 3, maxIdleMs: 30 * 86_400_000 });
   });
