@@ -33,7 +33,7 @@ export interface Fills {
 }
 
 export interface FillsOptions {
-  /** Fills at once. Each holds a connection, a file handle and up to 2 MiB. */
+  /** Fills at once. Each holds a connection, a file handle and up to 4 MiB. */
   readonly maxFills: number;
   /** How long a download may bring no byte before it counts as broken. */
   readonly idleTimeoutMs: number;
@@ -48,6 +48,9 @@ export interface FillsDependencies {
   readonly random?: () => number;
 }
 
+/** A part of what a client waits for its header block. */
+const PUT_AWAY_MS = 2000;
+
 export function createFills(options: FillsOptions, dependencies: FillsDependencies): Fills {
   const { store, log, sleep = sleepFor, random = Math.random } = dependencies;
   const running = new Map<string, RunningFill>();
@@ -57,7 +60,7 @@ export function createFills(options: FillsOptions, dependencies: FillsDependenci
 
   function start(digest: Digest, source: FillSource): RunningFill {
     const fill = startFill(
-      { digest, source, idleTimeoutMs: options.idleTimeoutMs, after: ending.get(digest.text) ?? Promise.resolve() },
+      { digest, source, idleTimeoutMs: options.idleTimeoutMs, after: settled(ending.get(digest.text)) },
       { store, log, sleep, random },
       () => settle(digest),
     );
@@ -96,6 +99,15 @@ export function createFills(options: FillsOptions, dependencies: FillsDependenci
       await Promise.all(ending.values());
     },
   };
+}
+
+/** Waits for a spool to be put away, but not for a disk that hangs: then there is nothing to go on with. */
+async function settled(earlier: Promise<unknown> | undefined): Promise<void> {
+  if (earlier === undefined) return;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const deadline = new Promise<void>((resolve) => (timer = setTimeout(resolve, PUT_AWAY_MS)));
+  await Promise.race([earlier, deadline]);
+  clearTimeout(timer);
 }
 
 function sleepFor(ms: number, signal: AbortSignal): Promise<void> {

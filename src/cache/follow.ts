@@ -1,6 +1,7 @@
 /**
- * One reader of a fill: a stream that is read by position from what the fill has written, at the reader's own speed. It
- * reads nothing that is not asked for, so a reader that stands still costs one file handle (lessons T28).
+ * One reader of a fill: a stream that is read by position from what the fill has written, at the reader's own speed: from
+ * memory when it keeps up and is alone, else from the file. It reads nothing that is not asked for, so a reader that stands
+ * still costs one file handle (lessons T28).
  */
 import { createDetour, type Detour } from "./detour.ts";
 import type { Followed, FollowRange } from "./followed.ts";
@@ -42,9 +43,9 @@ export function createFollower(
       const end = endOf(range, followed.totalBytes());
       // Nothing is the end of an empty content only when nothing is what its digest says.
       if (position >= end && (end > 0 || state.kind === "verified")) return undefined;
-      const readable = Math.min(followed.limit(), end) - position;
-      if (readable > 0) {
-        const piece = await readPiece(Math.min(readable, PIECE_BYTES));
+      const readableEnd = Math.min(followed.limit(), end);
+      if (position < readableEnd) {
+        const piece = takeRecent(readableEnd) ?? (await readPiece(readableEnd));
         if (piece !== undefined) return piece;
         startDetour();
       } else if (state.kind === "detour") startDetour();
@@ -53,12 +54,19 @@ export function createFollower(
     return undefined;
   }
 
+  function takeRecent(end: number): Uint8Array | undefined {
+    const piece = followed.recent.take(position, end);
+    position += piece?.byteLength ?? 0;
+    return piece;
+  }
+
   /** Undefined when the store does not give it: that fails no pull. */
-  async function readPiece(bytes: number): Promise<Uint8Array | undefined> {
+  async function readPiece(readableEnd: number): Promise<Uint8Array | undefined> {
+    const end = Math.min(readableEnd, position + PIECE_BYTES, followed.recent.nextStart(position) ?? Infinity);
     try {
       reader ??= await followed.openReader();
       if (reader === undefined) return undefined;
-      const piece = Buffer.allocUnsafeSlow(bytes);
+      const piece = Buffer.allocUnsafeSlow(end - position);
       const bytesRead = await reader.read(piece, position);
       position += bytesRead;
       return bytesRead === 0 ? undefined : piece.subarray(0, bytesRead);

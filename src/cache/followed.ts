@@ -1,6 +1,7 @@
 /** What the readers of a fill see of it: where it stands, and what to do when its store failed. */
 import type { Digest } from "../registry/digest.ts";
 import type { Download } from "./download.ts";
+import type { Recent } from "./recent.ts";
 import type { ContentReader } from "./store.ts";
 
 /** Inclusive positions; `last` undefined: to the end. */
@@ -22,6 +23,8 @@ export interface Followed {
   totalBytes(): number | undefined;
   /** Calls back at the next change, once. @returns what takes the call back */
   onChange(callback: () => void): () => void;
+  /** What was written last, for a reader that keeps up. */
+  readonly recent: Pick<Recent, "take" | "nextStart">;
   /** Undefined when the bytes are not there any more. */
   openReader(): Promise<ContentReader | undefined>;
   /** The fill's own download, for the first follower that goes on exactly where its store failed. */

@@ -12,6 +12,7 @@ import { createDownload, type Download, type DownloadDependencies, type FillSour
 import { createFollower } from "./follow.ts";
 import { type FillState, type Followed, type FollowRange, readableBytes } from "./followed.ts";
 import { createPrefixHash } from "./prefix-hash.ts";
+import { createRecent } from "./recent.ts";
 import { createSpare, type Spare } from "./spare.ts";
 import { createSpoolWriter } from "./spool-writer.ts";
 import { type ContentReader, type Spool, type Store, type StoredContent, StoreError } from "./store.ts";
@@ -48,7 +49,7 @@ export interface RunningFillOptions {
   readonly digest: Digest;
   readonly source: FillSource;
   readonly idleTimeoutMs: number;
-  /** The fill of the same digest before this one may still be putting its spool away. */
+  /** When to begin: the fill of the same digest before this one may still be putting its spool away. Never rejects. */
   readonly after: Promise<unknown>;
 }
 
@@ -56,9 +57,6 @@ export interface RunningFillDependencies extends DownloadDependencies {
   readonly store: Store;
   readonly log: Pick<Log, "info" | "warn">;
 }
-
-/** A part of what a client waits for its header block. */
-const PUT_AWAY_MS = 2000;
 
 /** @param onSettled called once no further reader may join, before `done` settles */
 export function startFill(
@@ -69,6 +67,7 @@ export function startFill(
   const { digest, source, idleTimeoutMs } = options;
   const { store, log } = dependencies;
   const waiters = createWaiters();
+  const recent = createRecent(() => followers === 1);
   const head = Promise.withResolvers<{ totalBytes: number | undefined }>();
   let state: FillState = { kind: "opening" };
   let spool: Spool | undefined;
@@ -80,9 +79,11 @@ export function startFill(
   // Often nobody looks: the first client may have left.
   head.promise.catch(() => undefined);
   const done = run();
+  // Readers may stay for hours, each as slow as it likes.
+  void done.then(recent.clear);
 
   async function run(): Promise<FillResult> {
-    await settled(options.after);
+    await options.after;
     try {
       return await fill();
     } catch (error) {
@@ -156,7 +157,10 @@ export function startFill(
 
   /** The result when it did not come to its end. */
   async function pump(into: Spool, from: Download): Promise<FillResult | undefined> {
-    const writer = createSpoolWriter(into, waiters.wake);
+    const writer = createSpoolWriter(into, (bytes) => {
+      recent.add(bytes, into.length - bytes.byteLength);
+      waiters.wake();
+    });
     try {
       for (;;) {
         const piece = await from.next();
@@ -247,6 +251,7 @@ export function startFill(
     limit: () => readableBytes(state, spool?.length ?? 0, download?.totalBytes),
     totalBytes: () => (state.kind === "verified" ? (download?.totalBytes ?? spool?.length) : download?.totalBytes),
     onChange: waiters.add,
+    recent,
     openReader,
     takeSpare: (position) => spare?.take(position),
     hashOfFirst: createPrefixHash(digest).of,
@@ -275,14 +280,6 @@ export function startFill(
       await done;
     },
   };
-}
-
-/** Waits for a spool to be put away, but not for a disk that hangs: then there is nothing to go on with. */
-async function settled(earlier: Promise<unknown>): Promise<void> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const deadline = new Promise<void>((resolve) => (timer = setTimeout(resolve, PUT_AWAY_MS)));
-  await Promise.race([earlier, deadline]);
-  clearTimeout(timer);
 }
 
 /** The upstream was asked for bytes behind the end. */

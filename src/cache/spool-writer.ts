@@ -2,10 +2,11 @@
  * Between an upstream that brings small pieces and a disk that likes large ones. While one write runs the next pieces
  * gather; a slow upstream's pieces are written a moment after they came, so that followers get them.
  */
+import { freeMemory } from "./recent.ts";
 import type { Spool } from "./store.ts";
 
 export interface SpoolWriter {
-  /** Takes bytes; resolves at once until too much waits for the disk. @throws StoreError when the spool failed */
+  /** Takes bytes with their memory; resolves at once until too much waits for the disk. @throws StoreError when the spool failed */
   push(bytes: Uint8Array): Promise<void>;
   /** Writes what waits. @throws StoreError */
   end(): Promise<void>;
@@ -20,11 +21,10 @@ const MAX_WAITING_BYTES = 1024 * 1024;
 /** A follower notices no such delay, and a fast upstream fills a write in less. */
 const GATHER_MS = 2;
 
-/** @param onProgress called after each write */
-export function createSpoolWriter(spool: Pick<Spool, "append">, onProgress: () => void): SpoolWriter {
+/** @param onWritten called after each write with what was written, whose memory is the callee's */
+export function createSpoolWriter(spool: Pick<Spool, "append">, onWritten: (bytes: Uint8Array) => void): SpoolWriter {
   let waiting: Uint8Array[] = [];
   let waitingBytes = 0;
-  let buffer: Uint8Array = new Uint8Array(0);
   let failure: { readonly cause: unknown } | undefined;
   let writing: Promise<void> | undefined;
   let timer: ReturnType<typeof setTimeout> | undefined;
@@ -35,17 +35,18 @@ export function createSpoolWriter(spool: Pick<Spool, "append">, onProgress: () =
     if (failure === undefined && waitingBytes > 0) writing ??= writeWaiting();
   }
 
-  /** One buffer for all writes: a new one for each costs more than the copy, since its pages must be made first. */
+  /** Pieces are freed when they are copied: the next ones then come to lie in the same memory, which is in the processor's cache. */
   function gather(pieces: readonly Uint8Array[]): Uint8Array {
     const [first] = pieces;
     if (pieces.length === 1 && first !== undefined) return first;
-    if (buffer.byteLength < waitingBytes) buffer = Buffer.allocUnsafeSlow(Math.max(waitingBytes, MAX_WAITING_BYTES));
+    const whole = Buffer.allocUnsafeSlow(waitingBytes);
     let end = 0;
     for (const piece of pieces) {
-      buffer.set(piece, end);
+      whole.set(piece, end);
       end += piece.byteLength;
+      freeMemory(piece);
     }
-    return buffer.subarray(0, end);
+    return whole;
   }
 
   /** Never rejects: the failure is told by the next push or end. */
@@ -62,7 +63,7 @@ export function createSpoolWriter(spool: Pick<Spool, "append">, onProgress: () =
           failure = { cause };
           return;
         }
-        onProgress();
+        onWritten(bytes);
         if (waitingBytes < WRITE_BYTES) return gatherMore();
       }
     } finally {
