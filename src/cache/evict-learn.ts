@@ -7,7 +7,7 @@ import type { Store } from "./store.ts";
 
 export interface LearnDependencies {
   readonly store: Pick<Store, "list">;
-  readonly records: Pick<Records, "adopt">;
+  readonly records: Pick<Records, "adopt" | "settled">;
   /** The last use to write down for what was not known. */
   readonly usedMs: number;
 }
@@ -23,6 +23,8 @@ export async function learnContent(dependencies: LearnDependencies, signal: Abor
     if (signal.aborted) return;
     records.adopt(content, usedMs);
     seen += 1;
-    if (seen % TURN === 0) await new Promise((resolve) => setImmediate(resolve));
+    if (seen % TURN !== 0) continue;
+    await new Promise((resolve) => setImmediate(resolve));
+    await records.settled();
   }
 }

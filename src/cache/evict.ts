@@ -23,7 +23,7 @@ export interface EvictionOptions {
 
 export interface EvictionDependencies {
   readonly store: Pick<Store, "list" | "remove" | "usage">;
-  readonly records: Pick<Records, "evictionCandidates" | "condemn" | "adopt">;
+  readonly records: Pick<Records, "evictionCandidates" | "condemn" | "adopt" | "settled">;
   readonly log: Log;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
@@ -115,7 +115,9 @@ export function createEviction(options: EvictionOptions, dependencies: EvictionD
         const sharing = waiters;
         freed(await remove(digest), sharing);
       }
-      if (looked % TURN === 0) await turnOfOthers();
+      if (looked % TURN !== 0) continue;
+      await turnOfOthers();
+      await records.settled();
     }
   }
 

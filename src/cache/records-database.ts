@@ -9,6 +9,7 @@
  */
 import type { Log } from "../log.ts";
 import { isDamage, isUnavailable, openDatabase, replaceDatabase } from "./records-file.ts";
+import { createRecordsLog } from "./records-log.ts";
 import { createTables, type Tables } from "./records-tables.ts";
 import { createWaiting, type WaitingWrite } from "./records-waiting.ts";
 
@@ -22,6 +23,8 @@ export interface RecordsDatabase {
   /** Writes at once or not at all: undefined when that cannot be now. */
   tryWrite<T>(action: (tables: Tables) => T): T | undefined;
   used(digest: string, atMs: number): void;
+  /** When the file has caught up with its log. */
+  settled(): Promise<void>;
   flush(): void;
   close(): void;
 }
@@ -48,6 +51,8 @@ const DRAIN = 500;
 /** Writes between two looks at how many rows there are; a look reads an index. Above the limit each look removes as many. */
 const WRITES_PER_TRIM = 10_000;
 const WRITES_PER_SLICE = 1000;
+/** Writes between two looks at how long the log is: some hundred pages. */
+const WRITES_PER_LOOK = 64;
 /** A disk that damages fresh files again and again gets no more of them. */
 const MAX_REPLACED = 3;
 
@@ -62,8 +67,10 @@ export function createRecordsDatabase(
   let isWriteResting = false;
   let isOverfull = false;
   let writes = 0;
+  let committed = 0;
   let timer: ReturnType<typeof setTimeout> | undefined;
   const uses = new Map<string, number>();
+  const fileLog = createRecordsLog(file, { log });
   const waiting = createWaiting<Tables>({ maxWrites: MAX_WAITING, forgetAll: (target) => target.clear() });
 
   function tickLater(): void {
@@ -82,12 +89,26 @@ export function createRecordsDatabase(
     if (waiting.size > 0 || uses.size > 0) tickLater();
   }
 
+  function read<T>(absent: T, ask: (tables: Tables) => T): T {
+    if (tables === undefined || isReadResting) return absent;
+    try {
+      return ask(tables);
+    } catch (error) {
+      isReadResting = mustRest(error);
+      return absent;
+    }
+  }
+
   /** Runs it in a transaction; undefined and no more tries for a while when the file is in the way. */
   function attempt<T>(action: (tables: Tables) => T): { readonly value: T } | undefined {
+    // Before the write, so that what was written is told whatever comes of this.
+    if (committed % WRITES_PER_LOOK === 0) fileLog.shorten(read(0, (asked) => asked.logPages()));
     if (tables === undefined || isWriteResting) return undefined;
     const target = tables;
     try {
-      return { value: target.atomically(() => action(target)) };
+      const value = target.atomically(() => action(target));
+      committed += 1;
+      return { value };
     } catch (error) {
       isWriteResting = mustRest(error);
       return undefined;
@@ -144,15 +165,7 @@ export function createRecordsDatabase(
   }
 
   return {
-    read(absent, ask) {
-      if (tables === undefined || isReadResting) return absent;
-      try {
-        return ask(tables);
-      } catch (error) {
-        isReadResting = mustRest(error);
-        return absent;
-      }
-    },
+    read,
     write(write) {
       if (tables === undefined) return;
       if (waiting.size === 0 && isSettled(write.write)) return trimSometimes();
@@ -171,9 +184,11 @@ export function createRecordsDatabase(
       if (uses.size >= MAX_BATCH) flushUses();
       tickLater();
     },
+    settled: () => fileLog.settled(),
     flush: tick,
     close() {
       tick();
+      fileLog.close();
       clearTimeout(timer);
       try {
         tables?.close();

@@ -12,8 +12,8 @@ const MEMORY = ":memory:";
 const OPENING_BUSY_MS = 2000;
 /** While serving, a waiting lock stops every transfer: what cannot be written in this time waits in the batch. */
 const BUSY_MS = 50;
-/** A quarter of SQLite's default. */
-const CHECKPOINT_PAGES = 250;
+/** 64 MiB. `records-log` moves the log long before; this is for when that cannot be. */
+const CHECKPOINT_PAGES = 16_384;
 /** The indexes of some 100,000 contents. */
 const CACHE_KIB = 16 * 1024;
 /** SQLite's files beside the database. A log left behind would be played into the fresh file. */
@@ -79,7 +79,7 @@ function openFile(file: string): Database {
     // A power cut may lose the last seconds, never the file's order: records may be late.
     database.run("PRAGMA synchronous = NORMAL");
     database.run("PRAGMA foreign_keys = ON");
-    // Whoever writes the page at which the log is moved into the file waits for the disk: few pages, a short wait.
+    // Whoever writes the page at which the log is moved into the file waits for the disk.
     database.run(`PRAGMA wal_autocheckpoint = ${CHECKPOINT_PAGES}`);
     database.run(`PRAGMA cache_size = -${CACHE_KIB}`);
     migrate(database);

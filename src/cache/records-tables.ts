@@ -21,6 +21,8 @@ export interface Tables {
   readonly trim: Trim;
   /** Runs the action in one transaction that takes the write lock at its start. */
   atomically<T>(action: () => T): T;
+  /** Pages of the log that are not in the file yet. */
+  logPages(): number;
   /** Takes every link, tag and grant away. */
   clear(): void;
   close(): void;
@@ -35,6 +37,7 @@ export interface TablesDependencies {
 
 export function createTables({ database, now, maxRows }: TablesDependencies): Tables {
   const rows = createRows(database);
+  const logLength = database.prepare<{ log: number; checkpointed: number }, []>("PRAGMA wal_checkpoint(NOOP)");
   return {
     links: createLinks({ database, rows, now }),
     tags: createTags({ database, rows, now }),
@@ -44,6 +47,10 @@ export function createTables({ database, now, maxRows }: TablesDependencies): Ta
     removal: createRemoval(database, rows),
     trim: createTrim(database, maxRows),
     atomically: (action) => database.transaction(action).immediate(),
+    logPages() {
+      const { log, checkpointed } = logLength.get() ?? { log: 0, checkpointed: 0 };
+      return log - checkpointed;
+    },
     clear() {
       database.run("DELETE FROM tag");
       database.run("DELETE FROM link");

@@ -117,6 +117,8 @@ export interface Records extends KnownSizes {
   /** Counts; a few milliseconds for 100,000 rows, so for commands only. */
   totals(): RecordTotals;
 
+  /** When the file has caught up with its log: whoever writes very much waits for this now and then. Never rejects. */
+  settled(): Promise<void>;
   /** Writes what waits. */
   flush(): void;
   /** Writes what waits and closes the file. Everything is absent afterwards. */
@@ -209,6 +211,7 @@ export function openRecords({ file, maxRows = MAX_ROWS }: RecordsOptions, { log,
     images: (page) => read([], ({ images }) => images.images(page)),
     totals: () => read(NOTHING, ({ images }) => images.totals()),
 
+    settled: () => database.settled(),
     flush: () => database.flush(),
     close: () => database.close(),
   };

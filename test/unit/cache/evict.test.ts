@@ -250,6 +250,24 @@ describe("sweep()", () => {
     await eviction.sweep(never);
   });
 
+  test("waits while the records catch up with their log, or that would grow without bound", async () => {
+    const { store, records, clock, keep, kept } = setUp();
+    for (let number = 1; number <= 100; number += 1) keep(number);
+    const [asked, caughtUp] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    const settled = () => (asked.resolve(), caughtUp.promise);
+    const options = { ...IDLE, maxBytes: 0, maxIdleMs: 1e9 };
+    const dependencies = { store, log: silent, now: () => clock.ms, freeBytes: async () => 1_000_000 };
+    const eviction = createEviction(options, { ...dependencies, records: { ...records, settled } });
+    clock.ms += 10;
+    const room = eviction.makeRoom(1000);
+    await asked.promise;
+    for (let turn = 0; turn < 5; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+    expect(kept().length).toBeGreaterThan(80);
+    caughtUp.resolve();
+    expect(await room).toBe(true);
+    expect(kept()).toEqual([]);
+  });
+
   test("serves makeRoom() while it runs", async () => {
     const { eviction, keep, kept, clock } = setUp(IDLE);
     for (let number = 0; number < 50; number += 1) keep(number);
