@@ -96,6 +96,7 @@ export async function openCache(
       outages: createOutages(() => performance.now()),
       tagTtlMs: (registry, tag) => ageOf(registry, tag).ttlMs,
       staleIfErrorMs: options.staleIfErrorMs,
+      grantTtlMs: options.grantTtlMs,
       compatLines: options.registryProxyHeaders ? createCompatLines(ageOf) : undefined,
       now: Date.now,
       random: () => randomInt(RANDOM_STEPS) / RANDOM_STEPS,
