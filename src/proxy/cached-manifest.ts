@@ -10,6 +10,7 @@ import type { Reference } from "../registry/reference.ts";
 import type { Registry } from "../registry/registry.ts";
 import type { UpstreamResponse } from "../upstream/client.ts";
 import type { Access, RegistryRequest } from "./access.ts";
+import { isYounger } from "./age.ts";
 import { type Cache, detached, keep, placeOf, readKept, stateLines } from "./cache.ts";
 import type { CacheState, Reply } from "./exchange.ts";
 import { type ManifestEndpoint, acceptFor, manifestReply, readManifest } from "./manifest.ts";
@@ -51,7 +52,7 @@ export function createCachedManifests(cache: Cache, access: Access, grants: Gran
   const { records, store, outages, now } = cache;
   const resolutions = new Map<string, Promise<Resolution>>(); // bounded by the requests under way
   const loads = new Map<string, Promise<Uint8Array | undefined>>(); // likewise
-  const absent = new Map<string, { untilMs: number; error: RegistryError }>();
+  const absent = new Map<string, { atMs: number; error: RegistryError }>();
   let writes = 0;
 
   function ask(request: ReadRequest, method: "GET" | "HEAD", reference: string): Promise<UpstreamResponse> {
@@ -72,7 +73,7 @@ export function createCachedManifests(cache: Cache, access: Access, grants: Gran
     const accept = acceptClass(request);
     const known = records.tag(place, tag, accept);
     const ttlMs = cache.tagTtlMs(registry, tag);
-    const isFresh = known !== undefined && now() - known.checkedMs < ttlMs;
+    const isFresh = known !== undefined && isYounger(known.checkedMs, ttlMs, now());
     const lastKnown = (state: CacheState) => {
       const digest = known === undefined ? undefined : parseDigest(known.digest);
       if (known?.mediaType === undefined || digest === undefined) return undefined;
@@ -158,7 +159,7 @@ export function createCachedManifests(cache: Cache, access: Access, grants: Gran
     const place = placeOf(request.route);
     const key = JSON.stringify([place, holderOf(request.reader), reference.tag, acceptClass(request)]);
     const missing = absent.get(key);
-    if (missing !== undefined && now() < missing.untilMs) throw missing.error;
+    if (missing !== undefined && isYounger(missing.atMs, ABSENT_TTL_MS, now())) throw missing.error;
     const running = resolutions.get(key) ?? resolveTag(request, reference.tag).finally(() => resolutions.delete(key));
     resolutions.set(key, running);
     try {
@@ -171,7 +172,7 @@ export function createCachedManifests(cache: Cache, access: Access, grants: Gran
 
   function remember(key: string, error: RegistryError): void {
     if (absent.size >= MAX_ABSENT) absent.clear(); // a scan through names that do not exist: forgetting costs one request each
-    absent.set(key, { untilMs: now() + ABSENT_TTL_MS, error });
+    absent.set(key, { atMs: now(), error });
   }
 
   async function resolveDigest(request: ReadRequest, digest: Digest): Promise<Resolution> {
@@ -194,7 +195,8 @@ export function createCachedManifests(cache: Cache, access: Access, grants: Gran
   /** The bytes from the store, or by the one GET that this manifest ever costs; undefined when they cannot be had this way. */
   async function load(request: ReadRequest, found: Found): Promise<Uint8Array | undefined> {
     const place = placeOf(request.route);
-    if (records.isLinked(place, found.digest.text)) {
+    // A link without a type is a blob's: as a manifest the digest is fetched once, for its type and what it names.
+    if (records.mediaType(place, found.digest.text) !== undefined) {
       const bytes = await readKept(cache, found.digest);
       if (bytes !== undefined) return bytes;
     }

@@ -10,6 +10,7 @@ import { EVERYBODY, type Grant, type Place } from "../cache/records.ts";
 import { isManifestType } from "../registry/mediatype.ts";
 import type { Route } from "../registry/route.ts";
 import { type Access, EVERYBODY_READS, type Reader, type RegistryRequest } from "./access.ts";
+import { isYounger } from "./age.ts";
 import { type Cache, detached, placeOf } from "./cache.ts";
 import { errorOfAnswer } from "./refusal.ts";
 
@@ -103,7 +104,7 @@ export function createGrants({ ttlMs }: GrantsOptions, cache: Cache, access: Acc
   }
 
   function isExtended({ checkedMs }: Grant): boolean {
-    return now() - checkedMs < EXTENDED_MS;
+    return isYounger(checkedMs, EXTENDED_MS, now());
   }
 
   function proven({ route, reader }: ReadRequest, proof: string): void {
@@ -117,7 +118,7 @@ export function createGrants({ ttlMs }: GrantsOptions, cache: Cache, access: Acc
       if (reader.kind === "everybody" && isPublicByDefinition(route)) return true;
       const grant = grantOf(route, reader);
       if (grant === undefined) return false;
-      if (now() - grant.checkedMs < (reader.kind === "everybody" ? PUBLIC_TTL_MS : ttlMs)) return true;
+      if (isYounger(grant.checkedMs, reader.kind === "everybody" ? PUBLIC_TTL_MS : ttlMs, now())) return true;
       const wasFailing = outages.isFailing(route.registry);
       const key = keyOf(placeOf(route), reader);
       const running = asking.get(key) ?? renew(request, grant).finally(() => asking.delete(key));

@@ -1,5 +1,7 @@
 /** Which digests a manifest or index names: for eviction, which must not take the layers of an image that is kept. */
 
+import { isVerifiable, parseDigest } from "../registry/digest.ts";
+
 /** Manifests have tens of layers, indexes hundreds of members; beyond this nobody's image is meant. */
 const MAX_REFERENCES = 10_000;
 
@@ -26,8 +28,10 @@ function listOf(value: unknown): unknown[] {
 }
 
 function digestOf(descriptor: unknown): string | undefined {
-  if (!isRecord(descriptor)) return undefined;
-  return typeof descriptor["digest"] === "string" ? descriptor["digest"] : undefined;
+  if (!isRecord(descriptor) || typeof descriptor["digest"] !== "string") return undefined;
+  const digest = parseDigest(descriptor["digest"]);
+  // What cannot be kept needs no keeping; and any text that a manifest has there would be written into the records.
+  return digest !== undefined && isVerifiable(digest) ? digest.text : undefined;
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {
