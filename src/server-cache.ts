@@ -9,6 +9,7 @@ import { createEviction } from "./cache/evict.ts";
 import { createFilesystemStore } from "./cache/filesystem.ts";
 import { createFills } from "./cache/fill.ts";
 import { openRecords } from "./cache/records.ts";
+import { withSmallContents } from "./cache/small-contents.ts";
 import { createSparingLog } from "./cache/sparing-log.ts";
 import type { Store } from "./cache/store.ts";
 import { createTagRules } from "./cache/tag-rules.ts";
@@ -61,10 +62,11 @@ export async function openCache(
     const records = openRecords({ file: path.join(directory, RECORDS_FILE) }, { log, now: Date.now });
     // The store asks for room, and eviction removes from the store: each is made before the other is asked.
     const rooms = { make: async (_bytes: number): Promise<boolean> => false };
-    const store = await createFilesystemStore(
+    const files = await createFilesystemStore(
       { directory, maxBytes, minFreeBytes, neighbours: NEIGHBOURS },
       { log, makeRoom: (bytes) => rooms.make(bytes), sizes: records },
     );
+    const store = withSmallContents(files, {}, { now: () => performance.now() });
     const freeBytes = async () => {
       const { bavail, bsize } = await statfs(directory);
       return bavail * bsize;

@@ -16,6 +16,8 @@ export interface StoredContent {
 /** Reads by position. Close it once, also after an error. */
 export interface ContentReader {
   readonly bytes: number;
+  /** All of it, where it is in memory and was hashed: to be read only. */
+  readonly verified?: Uint8Array;
   /** Fills `into` from `position` on; the bytes read, 0 at the end. One read at a time. */
   read(into: Uint8Array, position: number): Promise<number>;
   close(): Promise<void>;

@@ -6,7 +6,7 @@ import type { HeaderLine } from "../errors.ts";
 import type { Fills } from "../cache/fill.ts";
 import type { Place, Records } from "../cache/records.ts";
 import type { SparingLog } from "../cache/sparing-log.ts";
-import { type Store, StoreError } from "../cache/store.ts";
+import { type ContentReader, type Store, StoreError } from "../cache/store.ts";
 import type { Digest } from "../registry/digest.ts";
 import type { Registry } from "../registry/registry.ts";
 import type { Route } from "../registry/route.ts";
@@ -74,7 +74,9 @@ const CACHE_STATUS: Record<CacheState, string> = {
  */
 export async function readKept({ store, log }: Cache, digest: Digest): Promise<Uint8Array | undefined> {
   try {
-    const bytes = await readWhole(store, digest);
+    const reader = await store.open(digest);
+    if (reader?.verified !== undefined) return reader.verified; // from memory: there is nothing to close
+    const bytes = reader === undefined ? undefined : await readWhole(reader);
     if (bytes === undefined || digestOf(bytes, digest.algorithm) === digest.text) return bytes;
     await store.verify(digest, new AbortController().signal);
   } catch (error) {
@@ -83,9 +85,7 @@ export async function readKept({ store, log }: Cache, digest: Digest): Promise<U
   return undefined;
 }
 
-async function readWhole(store: Store, digest: Digest): Promise<Uint8Array | undefined> {
-  const reader = await store.open(digest);
-  if (reader === undefined) return undefined;
+async function readWhole(reader: ContentReader): Promise<Uint8Array | undefined> {
   try {
     const bytes = new Uint8Array(reader.bytes);
     for (let at = 0; at < bytes.byteLength;) {

@@ -2,6 +2,7 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import { writeFile } from "node:fs/promises";
 import { createFilesystemStore } from "../../src/cache/filesystem.ts";
+import { withSmallContents } from "../../src/cache/small-contents.ts";
 import { type ContentReader, type Store, StoreError } from "../../src/cache/store.ts";
 import { type Digest, parseDigest } from "../../src/registry/digest.ts";
 import { noise } from "../support/fill-source.ts";
@@ -20,6 +21,7 @@ const silent = { info: () => undefined, warn: () => undefined };
 const MAKERS: readonly (readonly [string, (maxBytes: number) => Promise<Subject>])[] = [
   ["memory", inMemory],
   ["filesystem", onDisk],
+  ["filesystem, small contents in memory", onDiskAndInMemory],
 ];
 
 async function inMemory(maxBytes: number): Promise<Subject> {
@@ -38,6 +40,11 @@ async function onDisk(maxBytes: number): Promise<Subject> {
       await dir.remove();
     },
   };
+}
+
+async function onDiskAndInMemory(maxBytes: number): Promise<Subject> {
+  const subject = await onDisk(maxBytes);
+  return { ...subject, store: withSmallContents(subject.store, {}, { now: () => performance.now() }) };
 }
 
 describe.each(MAKERS)("%s", (_name, make) => {
