@@ -12,7 +12,7 @@ import { join } from "node:path";
 import type { Log } from "../log.ts";
 import type { Digest } from "../registry/digest.ts";
 import type { Budget, Reservation } from "./budget.ts";
-import { errorCode, fileBytes, unlessMissing } from "./disk.ts";
+import { errorCode, unlessMissing } from "./disk.ts";
 import { digestNamed, type Layout } from "./layout.ts";
 import { claim, isAbandoned, LEFT_PREFIX, ownerName, thisHost } from "./liveness.ts";
 
@@ -28,7 +28,7 @@ export interface SpoolFolder {
   newPath(digest: Digest): Promise<string>;
   /** Hands out the suspended spool of a digest, of this or of a dead process; who takes it looks after it. */
   take(digest: Digest): Promise<Suspended | undefined>;
-  /** Keeps a spool for later. Of two of one digest the longer stays. */
+  /** Keeps a spool for later, for a day at most. Of two of one digest the longer stays. */
   keep(digest: Digest, spool: Suspended): Promise<void>;
   /** Removes suspended spools, the oldest first, until so many bytes are free or none is left. */
   drop(bytes: number): Promise<void>;
@@ -42,20 +42,31 @@ export interface SpoolFolderDependencies {
   readonly now: () => number;
 }
 
+interface Kept extends Suspended {
+  /** When it last came on: milliseconds since 1970. */
+  readonly touchedMs: number;
+}
+
 /** More half downloads than this are not worth their disk space; the oldest goes. */
 const MAX_SUSPENDED = 1024;
+/** Whoever was cut off has long tried again: a blob that nobody asked for in a day is not wanted any more. */
+const MAX_AGE_MS = 24 * 60 * 60_000;
+/** How often that is looked after. */
+const LOOK_MS = 60 * 60_000;
 
 export async function createSpoolFolder(layout: Layout, dependencies: SpoolFolderDependencies): Promise<SpoolFolder> {
   const { budget, log, now } = dependencies;
   const host = await thisHost();
   const own = ownerName(host);
   const folder = join(layout.spool, own);
-  const suspended = new Map<string, Suspended>();
+  const suspended = new Map<string, Kept>();
   let opening: Promise<void> | undefined;
   let server: Server | undefined;
   let adopting: Promise<void> | undefined;
 
   await adopt();
+  const looking = setInterval(() => void dropStale(), LOOK_MS);
+  looking.unref();
 
   /** Made at the first spool: a read-only directory still serves what it holds. */
   function openFolder(): Promise<void> {
@@ -106,14 +117,15 @@ export async function createSpoolFolder(layout: Layout, dependencies: SpoolFolde
   }
 
   async function adoptFile(digest: Digest, from: string): Promise<void> {
-    const bytes = await fileBytes(from);
-    if (bytes === undefined) return;
-    if (bytes === 0) return void (await unlessMissing(unlink(from)));
+    const stats = await unlessMissing(lstat(from));
+    if (stats?.isFile() !== true) return;
+    const { size: bytes, mtimeMs: touchedMs } = stats;
+    if (bytes === 0 || isStale(touchedMs)) return void (await unlessMissing(unlink(from)));
     const path = await newPath(digest);
     // Another process may have been first: then it is gone from here.
     if ((await unlessMissing(rename(from, path).then(() => true))) !== true) return;
     log.info({ digest: digest.text, bytes }, "took over a half download");
-    await keep(digest, { path, bytes, reservation: budget.reserve(bytes) });
+    await hold(digest, { path, bytes, reservation: budget.reserve(bytes), touchedMs });
   }
 
   async function newPath(digest: Digest): Promise<string> {
@@ -122,12 +134,31 @@ export async function createSpoolFolder(layout: Layout, dependencies: SpoolFolde
   }
 
   async function keep(digest: Digest, spool: Suspended): Promise<void> {
+    await dropStale();
+    await hold(digest, { ...spool, touchedMs: now() });
+  }
+
+  async function hold(digest: Digest, spool: Kept): Promise<void> {
     const other = suspended.get(digest.text);
     if (other !== undefined && other.bytes >= spool.bytes) return remove(spool);
     suspended.delete(digest.text);
     suspended.set(digest.text, spool);
     if (other !== undefined) await remove(other);
     if (suspended.size > MAX_SUSPENDED) await dropOldest();
+  }
+
+  function isStale(touchedMs: number): boolean {
+    return now() - touchedMs > MAX_AGE_MS;
+  }
+
+  /** Never rejects: it is looked after again. */
+  async function dropStale(): Promise<void> {
+    for (const [text, spool] of suspended) {
+      if (!isStale(spool.touchedMs)) continue;
+      suspended.delete(text);
+      log.info({ digest: text, bytes: spool.bytes }, "removed a half download that nobody asked for in a day");
+      await remove(spool).catch((cause: unknown) => log.warn({ err: cause }, "could not remove a half download"));
+    }
   }
 
   async function dropOldest(): Promise<number> {
@@ -175,6 +206,7 @@ export async function createSpoolFolder(layout: Layout, dependencies: SpoolFolde
       for (let left = bytes; left > 0 && suspended.size > 0;) left -= await dropOldest();
     },
     async close() {
+      clearInterval(looking);
       await adopting;
       if (opening === undefined) return;
       opening = undefined;

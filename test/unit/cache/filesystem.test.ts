@@ -341,6 +341,37 @@ describe("other processes", () => {
     },
   );
 
+  test("what nobody went on with in a day is not taken over but removed", async () => {
+    const dir = await tempDir();
+    const day = 24 * 60 * 60_000;
+    await leaveIn(dir, "left-1");
+    const { store } = await open(dir.path, {}, { now: () => Date.now() + day + 60_000 });
+    expect(store.usage().spooledBytes).toBe(0);
+    expect(await spoolFiles(dir)).toEqual([]);
+    await leaveIn(dir, "left-2");
+    expect(await lengthFound(dir, () => Date.now() + day - 60_000)).toBe(400);
+  });
+
+  test("what a running process suspended goes a day after", async () => {
+    const dir = await tempDir();
+    let aheadMs = 0;
+    const { store, lines } = await open(dir.path, {}, { now: () => Date.now() + aheadMs });
+    const suspend = async (of: Digest): Promise<void> => {
+      const spool = await store.spool(of, 1000);
+      await spool.append(bytes.subarray(0, 300));
+      await spool.suspend();
+    };
+    await suspend(digest);
+    aheadMs = 23 * 60 * 60_000;
+    await suspend(digestOfBytes(noise(500, 80)));
+    expect(store.usage().spooledBytes).toBe(600);
+    aheadMs += 2 * 60 * 60_000;
+    await suspend(digestOfBytes(noise(500, 81)));
+    expect(store.usage().spooledBytes).toBe(600);
+    expect((await spoolFiles(dir)).filter((name) => name.includes(digest.encoded))).toEqual([]);
+    expect(lines.filter((line) => line.startsWith("removed a half download"))).toHaveLength(1);
+  });
+
   test("a suspended spool that another process took away is begun anew", async () => {
     const dir = await tempDir();
     const { store } = await open(dir.path);
