@@ -59,6 +59,14 @@ export interface ImagePage {
   readonly limit: number;
 }
 
+/** A part of what there is: places are counted some at a time, because a million tags are not counted in one turn. */
+export interface PlaceCount {
+  readonly places: number;
+  readonly tags: number;
+  /** Where to go on; undefined at the end. */
+  readonly next: number | undefined;
+}
+
 export interface RecordTotals {
   readonly places: number;
   readonly links: number;

@@ -3,15 +3,18 @@
  * place by place, because a running server answers them between its transfers.
  */
 import type { Database } from "bun:sqlite";
-import type { ImagePage, ImageRecord, Place, RecordTotals } from "./records-facts.ts";
+import type { ImagePage, ImageRecord, Place, PlaceCount, RecordTotals } from "./records-facts.ts";
 
 export interface Images {
   images(page: ImagePage): readonly ImageRecord[];
+  countPlaces(from: number): PlaceCount;
   totals(): RecordTotals;
 }
 
 /** Rows of a page, whatever was asked for. */
 const MAX_PAGE = 1000;
+/** Places whose tags are counted at once: a repository with thousands of tags is rare. */
+const PLACES_COUNTED = 100;
 /** Digests summed up for one image: an index of a hundred platforms with a hundred layers each. */
 const MAX_SUMMED = 10_000;
 
@@ -58,6 +61,9 @@ export function createImages(database: Database): Images {
     WITH RECURSIVE below (id) AS (
       SELECT ?1 UNION SELECT child FROM reference JOIN below ON reference.manifest = below.id LIMIT ${MAX_SUMMED}
     ) SELECT sum(bytes) AS bytes FROM below JOIN content ON content.id = below.id`);
+  const countTags = database.prepare<{ places: number; tags: number | null; last: number | null }, [number]>(`
+    SELECT count(*) AS places, sum((SELECT count(*) FROM tag WHERE tag.place = some.id)) AS tags, max(id) AS last
+    FROM (SELECT id FROM place WHERE id >= ?1 ORDER BY id LIMIT ${PLACES_COUNTED}) AS some`);
   const count = database.prepare<RecordTotals, []>(`
     SELECT (SELECT count(*) FROM place) AS places, (SELECT count(*) FROM link) AS links, (SELECT count(*) FROM tag) AS tags,
       (SELECT count(*) FROM content WHERE neededMs IS NOT NULL) AS contents,
@@ -99,6 +105,10 @@ export function createImages(database: Database): Images {
         // The next text in order: the place behind the last one.
         from = { registry: last.registry, repository: `${last.repository}\0` };
       }
+    },
+    countPlaces(from) {
+      const { places, tags, last } = countTags.get(from) ?? { places: 0, tags: 0, last: null };
+      return { places, tags: tags ?? 0, next: places < PLACES_COUNTED || last === null ? undefined : last + 1 };
     },
     totals: () => count.get() ?? { places: 0, links: 0, tags: 0, contents: 0, bytes: 0, pinned: 0 },
   };

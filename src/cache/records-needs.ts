@@ -16,6 +16,7 @@ export interface Needs {
   pin(digest: string): void;
   unpin(digest: string): void;
   isPinned(digest: string): boolean;
+  pins(): number;
   setReferences(manifestDigest: string, digests: readonly string[]): void;
   knows(content: StoredContent): boolean;
   adopt(content: StoredContent, atMs: number): void;
@@ -53,6 +54,7 @@ export function createNeeds({ database, rows, now }: NeedsDependencies): Needs {
   const use = database.prepare<null, [string, number]>(`
     UPDATE content SET usedMs = max(usedMs, ?2), neededMs = max(neededMs, ?2) WHERE digest = ?1 AND neededMs IS NOT NULL`);
   const setPinned = database.prepare<null, [number, number]>("UPDATE content SET pinned = ?2 WHERE id = ?1");
+  const countPinned = database.prepare<{ count: number }, []>("SELECT count(*) AS count FROM content WHERE pinned = 1");
   const refer = database.prepare<null, [number, number]>(
     "INSERT INTO reference (manifest, child) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
   );
@@ -105,6 +107,7 @@ export function createNeeds({ database, rows, now }: NeedsDependencies): Needs {
       rows.dropUnneeded(row.id);
     },
     isPinned: (digest) => rows.findContent(digest)?.pinned === 1,
+    pins: () => countPinned.get()?.count ?? 0,
     setReferences(manifestDigest, digests) {
       const row = rows.findContent(manifestDigest);
       const manifest = rows.content({ digest: manifestDigest, bytes: row?.bytes ?? 0 }, keptUse(row) ?? now());

@@ -14,6 +14,7 @@ import type {
   ImageRecord,
   LinkFacts,
   Place,
+  PlaceCount,
   Grant,
   RecordTotals,
   TagFacts,
@@ -31,6 +32,7 @@ export type {
   ImageRecord,
   LinkFacts,
   Place,
+  PlaceCount,
   Grant,
   RecordTotals,
   TagFacts,
@@ -114,7 +116,11 @@ export interface Records extends KnownSizes {
 
   /** By registry, repository, tag, digest. What was pulled by digest only comes before the tags of its repository. */
   images(page: ImagePage): readonly ImageRecord[];
-  /** Counts; a few milliseconds for 100,000 rows, so for commands only. */
+  /** Counts some places from a number on, 0 at first, and their tags. */
+  countPlaces(from: number): PlaceCount;
+  /** What is pinned. */
+  pins(): number;
+  /** Counts everything in one turn, tens of milliseconds for 100,000 rows: not while anybody waits. */
   totals(): RecordTotals;
 
   /** When the file has caught up with its log: whoever writes very much waits for this now and then. Never rejects. */
@@ -209,6 +215,8 @@ export function openRecords({ file, maxRows = MAX_ROWS }: RecordsOptions, { log,
     takeOut: (digest, place) => written(tryWrite(({ removal }) => removal.remove(digest, place))),
 
     images: (page) => read([], ({ images }) => images.images(page)),
+    countPlaces: (from) => read(NO_PLACES, ({ images }) => images.countPlaces(from)),
+    pins: () => read(0, ({ needs }) => needs.pins()),
     totals: () => read(NOTHING, ({ images }) => images.totals()),
 
     settled: () => database.settled(),
@@ -217,6 +225,7 @@ export function openRecords({ file, maxRows = MAX_ROWS }: RecordsOptions, { log,
   };
 }
 
+const NO_PLACES: PlaceCount = { places: 0, tags: 0, next: undefined };
 const NOTHING: RecordTotals = { places: 0, links: 0, tags: 0, contents: 0, bytes: 0, pinned: 0 };
 
 /** Subject of writes that may wait without hiding anything: what is known without them still holds. */

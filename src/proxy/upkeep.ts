@@ -217,6 +217,18 @@ export function createUpkeep(options: UpkeepOptions, dependencies: UpkeepDepende
     }
   }
 
+  async function countPlaces(): Promise<Pick<CacheStats, "places" | "tags">> {
+    let [places, tags] = [0, 0];
+    for (let from: number | undefined = 0; from !== undefined;) {
+      const part = records.countPlaces(from);
+      places += part.places;
+      tags += part.tags;
+      from = part.next;
+      await turnOfOthers();
+    }
+    return { places, tags };
+  }
+
   return {
     images,
     remove,
@@ -233,8 +245,8 @@ export function createUpkeep(options: UpkeepOptions, dependencies: UpkeepDepende
     async stats() {
       await counted();
       const { bytes, count, spooledBytes } = store.usage();
-      const { places, tags, pinned } = records.totals();
-      return { contents: count, bytes, spooledBytes, ...options, freeBytes: await freeBytes(), places, tags, pinned };
+      const known = { ...(await countPlaces()), pinned: records.pins() };
+      return { contents: count, bytes, spooledBytes, ...options, freeBytes: await freeBytes(), ...known };
     },
   };
 }

@@ -112,6 +112,33 @@ describe.each([
       expect(records.totals()).toMatchObject({ places: 0, links: 0, tags: 0, contents: 1 });
     });
 
+    test("countPlaces() counts every place and tag once, some places at a time", () => {
+      const records = open();
+      for (let place = 0; place < 250; place += 1) {
+        const one = { ...HUB, repository: `library/app${place}` };
+        manifest(records, MANIFEST, one);
+        if (place % 2 === 0) setTag(records, "latest", MANIFEST, one);
+      }
+      const [parts, sum] = [[] as number[], { places: 0, tags: 0 }];
+      for (let from: number | undefined = 0; from !== undefined;) {
+        const { places, tags, next } = records.countPlaces(from);
+        parts.push(places);
+        sum.places += places;
+        sum.tags += tags;
+        from = next;
+      }
+      expect(sum).toEqual({ places: 250, tags: 125 });
+      expect(Math.max(...parts)).toBeLessThanOrEqual(100);
+    });
+
+    test("pins() counts what is pinned", () => {
+      const records = open();
+      expect(records.pins()).toBe(0);
+      manifest(records, MANIFEST, HUB);
+      records.pin(MANIFEST);
+      expect(records.pins()).toBe(1);
+    });
+
     test("unlink() and unlinkAll() do nothing for what is not known", () => {
       const records = open();
       records.unlink(HUB, MANIFEST);
