@@ -21,7 +21,7 @@ export interface PeersOptions {
 
 /** Gives the table. */
 export async function measurePeers({ parts, isLong }: PeersOptions): Promise<string> {
-  const rounds = { warm: isLong ? 9 : 5, manifests: isLong ? 7 : 3, cold: isLong ? 7 : 3, fanOut: isLong ? 3 : 1 };
+  const rounds = { warm: isLong ? 9 : 3, manifests: isLong ? 7 : 3, cold: isLong ? 7 : 3, fanOut: isLong ? 3 : 1 };
   // A cold blob is cold once; one a round is fetched directly.
   const lab = await openPeersLab({ coldBlobs: rounds.cold * 3, fanOutBlobs: rounds.fanOut * 4 });
   const rows: PeerRow[] = lab.missing.map((what) => ({ what, figures: {} }));
@@ -29,7 +29,12 @@ export async function measurePeers({ parts, isLong }: PeersOptions): Promise<str
     const memory = watchMemory(lab.peers);
     try {
       await fillCaches(lab);
-      for (const part of parts) rows.push(...(await measure(part)));
+      for (const part of parts) {
+        const measured = await measure(part);
+        // A run takes minutes: what it has shown by now is not lost with it.
+        console.error(formatPeerTable(measured));
+        rows.push(...measured);
+      }
       rows.push(...memory.rows());
     } finally {
       memory.close();

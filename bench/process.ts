@@ -45,7 +45,12 @@ const STOP_TIMEOUT_MS = 5_000;
 /** Starts a program that prints a JSON line with `"msg":"listening"` and its `address`, and waits for that line. */
 export async function startProcess(options: ProcessOptions): Promise<MeasuredProcess> {
   const child = spawn(options);
-  return measured(child, await addressIn(options.outputFile, () => child.exitCode));
+  try {
+    return measured(child, await addressIn(options.outputFile, () => child.exitCode));
+  } catch (error) {
+    child.kill("SIGKILL");
+    throw error;
+  }
 }
 
 /** Starts a program that says nothing of the kind, and waits until it takes connections. What it starts counts with it. */

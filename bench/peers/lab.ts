@@ -13,6 +13,7 @@ import { type MeasuredProcess, type PeerProcessOptions, startPeer, startProcess 
 import { type Blob, blobOf, type Manifest, manifestOf } from "./content.ts";
 import { dockerRegistryConfigOf } from "./docker-registry.ts";
 import { nginxConfigOf } from "./nginx.ts";
+import { createPrograms, type Programs } from "./programs.ts";
 
 export const PEER_NAMES = ["layover", "nginx", "dockerRegistry"] as const;
 export type PeerName = (typeof PEER_NAMES)[number];
@@ -67,11 +68,10 @@ export async function openPeersLab({ coldBlobs, fanOutBlobs }: PeersLabOptions):
   const dir = await mkdtemp(join(existsSync("/dev/shm") ? "/dev/shm" : tmpdir(), "layover-peers-"));
   // nginx's workers are another user's.
   await chmod(dir, 0o755);
-  const running: MeasuredProcess[] = [];
-  const close = async (): Promise<void> => {
-    await Promise.all(running.map((child) => child.stop()));
-    await rm(dir, { recursive: true, force: true });
-  };
+  const programs = createPrograms();
+  let closing: Promise<void> | undefined;
+  // A signal may come while the end is under way already.
+  const close = (): Promise<void> => (closing ??= end(programs, dir));
   // Whoever ends a measurement early leaves nothing behind.
   for (const signal of ["SIGINT", "SIGTERM"] as const)
     process.once(signal, () => void close().finally(() => process.exit(1)));
@@ -84,13 +84,8 @@ export async function openPeersLab({ coldBlobs, fanOutBlobs }: PeersLabOptions):
       join(dir, "content.json"),
       JSON.stringify({ manifests: [manifest], blobs: [largeBlob, blob, ...cold, ...fanOut] }),
     );
-    const upstream = await startProcess({
-      command: [process.execPath, "--no-env-file", join(ROOT, "bench/peers/upstream.ts"), join(dir, "content.json")],
-      outputFile: join(dir, "upstream.log"),
-      cwd: dir,
-    });
-    running.push(upstream);
-    const place: Place = { dir, binary, upstream: upstream.url, running, ...writeCertificate(dir) };
+    const upstream = await programs.run(() => startUpstream(dir));
+    const place: Place = { dir, binary, upstream: upstream.url, programs, ...writeCertificate(dir) };
     const peers = [await startLayover(place)];
     if (Bun.which("nginx") !== null) peers.push(await startNginx(place));
     if (Bun.which("docker-registry") !== null) peers.push(await startDockerRegistry(place));
@@ -119,38 +114,39 @@ export async function openPeersLab({ coldBlobs, fanOutBlobs }: PeersLabOptions):
   }
 }
 
+async function end(programs: Programs, dir: string): Promise<void> {
+  await programs.endAll();
+  await rm(dir, { recursive: true, force: true });
+}
+
 interface Place {
   readonly dir: string;
   readonly binary: string;
   readonly upstream: string;
-  readonly running: MeasuredProcess[];
+  readonly programs: Programs;
   readonly certFile: string;
   readonly keyFile: string;
 }
 
+function startUpstream(dir: string): Promise<MeasuredProcess> {
+  const content = join(dir, "content.json");
+  return startProcess({
+    command: [process.execPath, "--no-env-file", join(ROOT, "bench/peers/upstream.ts"), content],
+    outputFile: join(dir, "upstream.log"),
+    cwd: dir,
+  });
+}
+
 async function startLayover(place: Place): Promise<Peer> {
-  const { dir, binary, running, certFile, keyFile } = place;
+  const { dir, binary, programs, certFile, keyFile } = place;
   await Bun.write(
     join(dir, "map.json"),
     JSON.stringify({ default: "bench", bench: { upstreams: [place.upstream], hosts: ["bench.test"] } }),
   );
-  const start = async (name: string, flags: readonly string[]): Promise<MeasuredProcess> => {
-    const files = [`--cache-dir=${dir}/${name}`, `--state-dir=${dir}/${name}-state`];
-    const child = await startProcess({
-      command: [
-        binary,
-        "--listen=127.0.0.1:0",
-        `--registry-map=${dir}/map.json`,
-        "--log-format=json",
-        "--tag-ttl=10m",
-        ...files,
-        ...flags,
-      ],
-      outputFile: join(dir, `${name}.log`),
-      cwd: dir,
-    });
-    running.push(child);
-    return child;
+  const start = (name: string, flags: readonly string[]): Promise<MeasuredProcess> => {
+    const files = [`--cache-dir=${dir}/${name}`, `--state-dir=${dir}/${name}-state`, `--registry-map=${dir}/map.json`];
+    const command = [binary, "--listen=127.0.0.1:0", "--log-format=json", "--tag-ttl=10m", ...files, ...flags];
+    return programs.run(() => startProcess({ command, outputFile: join(dir, `${name}.log`), cwd: dir }));
   };
   const plain = await start("layover", []);
   const tls = await start("layover-tls", [`--tls-cert=${certFile}`, `--tls-key=${keyFile}`]);
@@ -191,10 +187,8 @@ async function startDockerRegistry(place: Place): Promise<Peer> {
   return { name: "dockerRegistry", plain, tls, healthPath: "/", processes: [plain, tls] };
 }
 
-async function startNamed({ running }: Place, options: PeerProcessOptions): Promise<MeasuredProcess> {
-  const child = await startPeer(options);
-  running.push(child);
-  return child;
+function startNamed({ programs }: Place, options: PeerProcessOptions): Promise<MeasuredProcess> {
+  return programs.run(() => startPeer(options));
 }
 
 async function subdirectory({ dir }: Place, name: string): Promise<string> {
