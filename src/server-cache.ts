@@ -8,6 +8,8 @@ import path from "node:path";
 import { createEviction } from "./cache/evict.ts";
 import { createFilesystemStore } from "./cache/filesystem.ts";
 import { createFills } from "./cache/fill.ts";
+import { meteredFills } from "./cache/metered-fills.ts";
+import { meteredStore } from "./cache/metered-store.ts";
 import { openRecords } from "./cache/records.ts";
 import { withSmallContents } from "./cache/small-contents.ts";
 import { createSparingLog } from "./cache/sparing-log.ts";
@@ -20,16 +22,20 @@ import { createCompatLines, type TagAge } from "./proxy/compat-headers.ts";
 import { createOutages } from "./proxy/outage.ts";
 import { createUpkeep, type Upkeep } from "./proxy/upkeep.ts";
 import type { Registry, RegistryMap } from "./registry/registry.ts";
+import type { CacheMeter, CacheReadings } from "./server-metrics.ts";
 
 export interface OpenedCache {
   readonly cache: Cache;
   readonly upkeep: Upkeep;
+  readonly readings: CacheReadings;
   close(): Promise<void>;
 }
 
 export interface CacheDependencies {
   readonly log: Log;
   readonly map: () => RegistryMap;
+  /** Told of what happens, for counting. */
+  readonly meter?: CacheMeter;
 }
 
 export interface CacheOptions extends CacheSettings {
@@ -39,10 +45,15 @@ export interface CacheOptions extends CacheSettings {
 
 /** How often idle content and free space are looked after. */
 const SWEEP_MS = 10 * 60_000;
-/** Downloads at once; each holds a connection, two file handles and up to 2 MiB. More pass the cache by. */
+/** Downloads at once; each holds a connection, two file handles and up to 4 MiB. More pass the cache by. */
 const MAX_FILLS = 256;
 /** The most that `randomInt` takes. */
 const RANDOM_STEPS = 2 ** 48 - 1;
+const NO_METER: CacheMeter = {
+  failed: () => undefined,
+  damaged: () => undefined,
+  filled: () => undefined,
+};
 const RECORDS_FILE = "records.sqlite";
 /** Through it the commands act while a server runs. */
 const ADMIN_SOCKET = "admin.sock";
@@ -54,7 +65,7 @@ export function adminSocketIn(directory: string): string {
 
 export async function openCache(
   options: CacheOptions,
-  { log, map }: CacheDependencies,
+  { log, map, meter = NO_METER }: CacheDependencies,
 ): Promise<OpenedCache | undefined> {
   const { directory, maxBytes, minFreeBytes, maxIdleMs } = options;
   try {
@@ -64,9 +75,9 @@ export async function openCache(
     const rooms = { make: async (_bytes: number): Promise<boolean> => false };
     const files = await createFilesystemStore(
       { directory, maxBytes, minFreeBytes, neighbours: NEIGHBOURS },
-      { log, makeRoom: (bytes) => rooms.make(bytes), sizes: records },
+      { log, makeRoom: (bytes) => rooms.make(bytes), sizes: records, damaged: meter.damaged },
     );
-    const store = withSmallContents(files, {}, { now: () => performance.now() });
+    const store = withSmallContents(meteredStore(files, meter), {}, { now: () => performance.now() });
     const freeBytes = async () => {
       const { bavail, bsize } = await statfs(directory);
       return bavail * bsize;
@@ -84,9 +95,9 @@ export async function openCache(
     );
     rooms.make = (bytes) => eviction.makeRoom(bytes);
     const sparingLog = createSparingLog(log, () => performance.now());
-    const fills = createFills(
-      { maxFills: MAX_FILLS, idleTimeoutMs: options.idleTimeoutMs },
-      { store, log: sparingLog },
+    const fills = meteredFills(
+      createFills({ maxFills: MAX_FILLS, idleTimeoutMs: options.idleTimeoutMs }, { store, log: sparingLog }),
+      meter.filled,
     );
     const ending = new AbortController();
     const sweeping = setInterval(() => void eviction.sweep(ending.signal), SWEEP_MS);
@@ -111,6 +122,7 @@ export async function openCache(
     return {
       cache,
       upkeep,
+      readings: { fills, store, maxBytes, evicted: () => evicted },
       async close() {
         clearInterval(sweeping);
         ending.abort();

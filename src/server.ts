@@ -2,36 +2,31 @@
  * The composition root: builds every part in order, hands each its options, and closes them in reverse.
  * The only place that knows all levels.
  */
-import { randomBytes } from "node:crypto";
-import {
-  type CacheSettings,
-  type RunningServer,
-  type ServerDependencies,
-  type Settings,
-  StartError,
-} from "./config/settings.ts";
+import { type RunningServer, type ServerDependencies, type Settings, StartError } from "./config/settings.ts";
 import { type WatchedCertificate, watchCertificate } from "./front/certificate.ts";
 import { createListener } from "./front/listener.ts";
 import { createRedirectListener } from "./front/redirect.ts";
 import { createAccessLog } from "./http/access-log.ts";
 import { type HttpServer, createHttpServer } from "./http/adapter.ts";
-import { type About, createAdminHandler } from "./http/admin.ts";
 import { createApp } from "./http/app.ts";
-import { createUploadLocations } from "./proxy/upload-location.ts";
+import { type Observed, isFromThisMachine } from "./http/metrics.ts";
 import { createRegistryHandler } from "./http/registry.ts";
 import { createTokenHandler } from "./http/token.ts";
-import { createPush } from "./proxy/push.ts";
 import { createAccess } from "./proxy/access.ts";
 import { createClients } from "./proxy/client.ts";
 import { createLoginService } from "./proxy/login.ts";
 import { createOriginReader } from "./proxy/origin.ts";
 import { createSealer } from "./proxy/seal.ts";
-import { createCredentials } from "./upstream/credentials.ts";
+import { createUploadLocations } from "./proxy/upload-location.ts";
 import { type State, openState } from "./proxy/state.ts";
 import { createPull } from "./proxy/pull.ts";
+import { createPush } from "./proxy/push.ts";
 import type { RoutingOptions } from "./registry/route.ts";
-import { type OpenedCache, adminSocketIn, openCache } from "./server-cache.ts";
+import { type Aside, newId, openAdmin, openMonitor } from "./server-aside.ts";
+import { type OpenedCache, openCache } from "./server-cache.ts";
+import { type Metrics, createMetrics } from "./server-metrics.ts";
 import { type UpstreamClient, type UpstreamOptions, createUpstreamClient } from "./upstream/client.ts";
+import { createCredentials } from "./upstream/credentials.ts";
 
 /** From a request to its header block (product section 4; containerd gives up after 30 s, protocol R174). */
 export const HEADER_BUDGET_MS = 25_000;
@@ -40,42 +35,43 @@ const MAX_HEADER_BYTES = 64 * 1024;
 /** Connections that have not said yet whether they speak TLS. A busy farm opens some hundred at once. */
 const MAX_HANDSHAKES = 4096;
 
-/** Its clients are our own commands; an answer may take as long as a disk is hashed. */
-const ADMIN_LIMITS = {
-  headersTimeoutMs: 10_000,
-  keepAliveTimeoutMs: 10_000,
-  idleTimeoutMs: 60 * 60_000,
-  bodyTimeoutMs: 10_000,
-  maxHeaderBytes: 16 * 1024,
-};
-
 /** Starts everything; resolves when each address is bound. @throws StartError with one line for the operator */
 export async function startServer(settings: Settings, dependencies: ServerDependencies): Promise<RunningServer> {
   const { log } = dependencies;
   const state = await openState(settings.stateDir, log);
+  const metrics = createMetrics(dependencies.build);
   const upstream = createUpstreamClient(upstreamOptions(settings, dependencies.build.version), {
     notice: ({ message, ...facts }) => log.warn(facts, message),
+    meter: metrics.upstream,
   });
   const cache =
     settings.cache === undefined
       ? undefined
       : await openCache(
           { ...settings.cache, idleTimeoutMs: settings.upstream.idleTimeoutMs },
-          { log, map: () => dependencies.maps.current() },
+          { log, map: () => dependencies.maps.current(), meter: metrics.cache },
         );
   const serving = { ready: false };
-  const http = createApplication(settings, dependencies, { state, upstream, cache, isReady: () => serving.ready });
-  const opened: Opened = { listeners: [], certificate: undefined };
+  const observed: Observed = {
+    isReady: () => serving.ready,
+    metrics: metrics.text,
+    registries: () => metrics.states(dependencies.maps.current()),
+  };
+  const http = createApplication(settings, dependencies, { state, upstream, cache, metrics, observed });
+  metrics.watch({ http, cache: cache?.readings });
+  const opened: Opened = { listeners: [], certificate: undefined, monitor: undefined };
   // First, so that whoever reads "listening" may use it.
   const admin = await openAdmin(settings.cache, cache, {
     log,
     about: () => ({ version: dependencies.build.version, addresses: opened.listeners.map(({ url }) => url) }),
   });
   try {
+    opened.monitor = await openMonitor(settings.metricsListen, observed, log);
     await openListeners(settings, { http, log: dependencies.log, opened });
   } catch (error) {
     await admin?.close();
     await closeListeners(opened);
+    await opened.monitor?.close();
     await cache?.close();
     await upstream.close();
     throw new StartError(error instanceof Error ? error.message : String(error), { cause: error });
@@ -94,6 +90,8 @@ export async function startServer(settings: Settings, dependencies: ServerDepend
       await http.drain(graceMs);
       await cache?.close();
       await upstream.close();
+      metrics.close();
+      await opened.monitor?.close(); // last: until here it says "not ready"
     },
   };
 }
@@ -102,11 +100,12 @@ interface Parts {
   readonly state: State;
   readonly upstream: UpstreamClient;
   readonly cache: OpenedCache | undefined;
-  readonly isReady: () => boolean;
+  readonly metrics: Metrics;
+  readonly observed: Observed;
 }
 
 function createApplication(settings: Settings, { log, maps, build }: ServerDependencies, parts: Parts): HttpServer {
-  const { state, upstream, cache, isReady } = parts;
+  const { state, upstream, cache, metrics, observed } = parts;
   const map = () => maps.current();
   const routing = (): RoutingOptions => ({
     domainSuffix: settings.hosts.domainSuffix,
@@ -141,7 +140,14 @@ function createApplication(settings: Settings, { log, maps, build }: ServerDepen
   );
   const answer = createApp(
     { version: build.version, rootLeadsToApi: settings.hosts.rootLeadsToApi },
-    { map, isReady, registry, token, log },
+    {
+      map,
+      registry,
+      token,
+      observed,
+      maySee: (exchange) => settings.metricsListen === undefined && isFromThisMachine(exchange),
+      log,
+    },
   );
   const accessLog = createAccessLog(log, originOf);
   return createHttpServer(
@@ -152,43 +158,30 @@ function createApplication(settings: Settings, { log, maps, build }: ServerDepen
       bodyTimeoutMs: settings.client.bodyTimeoutMs,
       maxHeaderBytes: MAX_HEADER_BYTES,
     },
-    { answer, newId: () => randomBytes(8).toString("hex"), ...accessLog },
-  );
-}
-
-/** The admin socket. Where it cannot be had, pulls go on, and the commands open the directory themselves. */
-async function openAdmin(
-  settings: CacheSettings | undefined,
-  cache: OpenedCache | undefined,
-  { log, about }: { log: ServerDependencies["log"]; about: () => About },
-): Promise<{ close(): Promise<void> } | undefined> {
-  if (settings === undefined || cache === undefined) return undefined;
-  const http = createHttpServer(ADMIN_LIMITS, {
-    answer: createAdminHandler({ upkeep: cache.upkeep, about, log }),
-    newId: () => randomBytes(8).toString("hex"),
-    finished: () => undefined,
-    refused: () => undefined,
-  });
-  const spec = { kind: "unix" as const, path: adminSocketIn(settings.directory), mode: 0o600 };
-  const options = { handshakeTimeoutMs: ADMIN_LIMITS.headersTimeoutMs, maxHandshakes: 16, flag: "--cache-dir" };
-  try {
-    const listener = await createListener(spec, options, { http, certificate: undefined, log });
-    return {
-      async close() {
-        await listener.close();
-        await http.drain(0);
+    {
+      async answer(exchange) {
+        const reply = await answer(exchange);
+        metrics.answered(exchange);
+        return reply;
       },
-    };
-  } catch (error) {
-    log.warn({ path: spec.path, err: error }, "no admin socket: cache commands open the directory beside this server");
-    return undefined;
-  }
+      newId,
+      finished(exchange, outcome) {
+        accessLog.finished(exchange, outcome);
+        metrics.finished(exchange, outcome);
+      },
+      refused(refusal) {
+        accessLog.refused(refusal);
+        metrics.malformed();
+      },
+    },
+  );
 }
 
 interface Opened {
   /** In the order of opening, each with the URL a person would type. */
   readonly listeners: { readonly url: string; close(): Promise<void> }[];
   certificate: WatchedCertificate | undefined;
+  monitor: Aside | undefined;
 }
 
 async function openListeners(

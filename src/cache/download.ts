@@ -13,6 +13,7 @@ export interface SourceBody {
   readonly offset: number;
   /** Length of the whole content as the upstream says it, undefined if it does not. */
   readonly totalBytes: number | undefined;
+  readonly refuse?: ((fault: "digest") => void) | undefined; // for whoever finds the whole wrong
 }
 
 /**

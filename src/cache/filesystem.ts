@@ -36,6 +36,8 @@ export interface FilesystemStoreDependencies {
   readonly makeRoom?: (bytes: number) => Promise<boolean>;
   /** How long content must be: a file of another length is not served. Default: nobody knows. */
   readonly sizes?: KnownSizes;
+  /** Told of content that is not what its digest says and was moved aside, for counting. */
+  readonly damaged?: () => void;
   /** Milliseconds since 1970. */
   readonly now?: () => number;
 }
@@ -54,6 +56,7 @@ export async function createFilesystemStore(
   dependencies: FilesystemStoreDependencies,
 ): Promise<Store> {
   const { log, makeRoom = async () => false, sizes = NO_SIZES, now = Date.now } = dependencies;
+  const { damaged = () => undefined } = dependencies;
   const layout = layoutIn(options.directory);
   const files = createOpenFiles({ timeoutMs: DISK_TIMEOUT_MS });
   await prepare();
@@ -64,7 +67,7 @@ export async function createFilesystemStore(
     makeRoom,
   });
   const folder: SpoolFolder = await createSpoolFolder(layout, { budget, log, now });
-  const { isWhole, verify } = createIntegrity(layout, { sizes, count, log, openCommitted });
+  const { isWhole, verify } = createIntegrity(layout, { sizes, count, log, damaged, openCommitted });
 
   async function prepare(): Promise<void> {
     try {

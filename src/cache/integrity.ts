@@ -36,12 +36,14 @@ export interface IntegrityDependencies {
   readonly sizes: KnownSizes;
   readonly count: Pick<Count, "subtract">;
   readonly log: Pick<Log, "warn">;
+  /** Told of each file that was moved aside. */
+  readonly damaged: () => void;
   /** A reader of what lies there, whatever its length. */
   readonly openCommitted: (digest: Digest) => Promise<ContentReader | undefined>;
 }
 
 export function createIntegrity(layout: Layout, dependencies: IntegrityDependencies): Integrity {
-  const { sizes, count, log, openCommitted } = dependencies;
+  const { sizes, count, log, damaged, openCommitted } = dependencies;
   // One hashing for all who ask at the same time; bounded by them.
   const hashing = new Map<string, Promise<boolean>>();
 
@@ -100,6 +102,7 @@ export function createIntegrity(layout: Layout, dependencies: IntegrityDependenc
   async function moveAside(digest: Digest, bytes: number): Promise<boolean> {
     if ((await unlessMissing(setAside(layout, digest).then(() => true))) === undefined) return false;
     count.subtract(digest, bytes);
+    damaged();
     return true;
   }
 

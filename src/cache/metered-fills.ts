@@ -1,6 +1,7 @@
 /** Fills that tell how each download ended, in one word. They change nothing else. */
 import { UpstreamError } from "../errors.ts";
-import type { FillResult, Fills } from "./fill.ts";
+import type { Digest } from "../registry/digest.ts";
+import type { Fill, FillResult, Fills, FillSource, SourceBody } from "./fill.ts";
 import { StoreError } from "./store.ts";
 
 /**
@@ -12,13 +13,21 @@ export type FillEnd = (typeof FILL_ENDS)[number];
 
 /** @param ended must not throw */
 export function meteredFills(fills: Fills, ended: (end: FillEnd) => void): Fills {
+  function start(digest: Digest, source: FillSource): Fill | undefined {
+    // Several may have brought a part each; the last one is told.
+    let latest: SourceBody | undefined;
+    const fill = fills.join(digest, async (offset, signal) => (latest = await source(offset, signal)));
+    void fill?.done.then((result) => {
+      const end = endOf(result);
+      ended(end);
+      if (end === "wrong") latest?.refuse?.("digest");
+    });
+    return fill;
+  }
+
   return {
-    join(digest, start) {
-      const isNew = fills.running(digest) === undefined;
-      const fill = fills.join(digest, start);
-      if (isNew) void fill?.done.then((result) => ended(endOf(result)));
-      return fill;
-    },
+    join: (digest, source) =>
+      fills.running(digest) === undefined ? start(digest, source) : fills.join(digest, source),
     running: fills.running,
     get count() {
       return fills.count;

@@ -1,6 +1,6 @@
 /**
- * A Store that tells of its failures, whoever met them and however sparingly they are logged (lesson T19), and of content
- * that proved damaged. It changes nothing else: errors go on to who asked.
+ * A Store that tells of its failures, whoever met them and however sparingly they are logged (lesson T19). It
+ * changes nothing else: errors go on to who asked.
  */
 import { errorCode } from "./disk.ts";
 import { type Spool, type Store, StoreError } from "./store.ts";
@@ -8,11 +8,9 @@ import { type Spool, type Store, StoreError } from "./store.ts";
 /** `full`: no room in budget or on disk; `read-only`: the directory may not be written; `broken`: anything else. */
 export type StoreFailure = "full" | "read-only" | "broken";
 
-/** Told of what happens, at once; must not throw. */
+/** Told of each failure, at once; must not throw. */
 export interface StoreMeter {
   failed(failure: StoreFailure): void;
-  /** Content was not what its digest says, and is moved aside. */
-  damaged(): void;
 }
 
 const READ_ONLY_CODES: ReadonlySet<string> = new Set(["EROFS", "EACCES", "EPERM"]);
@@ -47,11 +45,7 @@ export function meteredStore(store: Store, meter: StoreMeter): Store {
     open: (digest) => store.open(digest).catch(tell),
     spool: (digest, expectedBytes) => store.spool(digest, expectedBytes).then(meteredSpool, tell),
     remove: (digest) => store.remove(digest).catch(tell),
-    async verify(digest, signal) {
-      const verdict = await store.verify(digest, signal).catch(tell);
-      if (verdict === "damaged") meter.damaged();
-      return verdict;
-    },
+    verify: (digest, signal) => store.verify(digest, signal).catch(tell),
   };
 }
 

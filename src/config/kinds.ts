@@ -35,6 +35,7 @@ export const SWITCH: Kind<boolean> = {
 export const LISTEN: Kind<readonly [ListenAddress, ...ListenAddress[]]> = list("ADDRESS", parseListen);
 export const PEER_RANGES: Kind<readonly [string, ...string[]]> = list("CIDR", parsePeerRange);
 export const ADDRESS: Kind<TcpAddress> = text("ADDRESS", parseTcpAddress);
+export const ONE_LISTEN: Kind<ListenAddress> = text("ADDRESS", parseListen);
 export const FILE: Kind<string> = text("FILE", parsePath);
 export const FOLDER: Kind<string> = text("FOLDER", parsePath);
 export const DOMAIN: Kind<string> = text("DOMAIN", parseDomain);

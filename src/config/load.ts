@@ -163,6 +163,7 @@ function settingsOf({ read, inherited, dependencies }: Sources): Settings {
     tls: tlsOf(read),
     httpRedirect: read(OPTIONS.httpRedirect),
     acmeWebroot: read(OPTIONS.acmeWebroot),
+    metricsListen: read(OPTIONS.metricsListen),
     hosts: {
       domainSuffix: read(OPTIONS.domainSuffix),
       strict: read(OPTIONS.strictHosts) ?? false,

@@ -14,6 +14,7 @@ import {
   PEER_RANGES,
   PROXY,
   MAX_AGE_MS,
+  ONE_LISTEN,
   REGISTRY_NAME,
   SIZE,
   SWITCH,
@@ -69,6 +70,11 @@ export const OPTIONS = {
     inherited: ["DOCXY_BEHIND_PROXY"],
     defaultText: "none",
     help: "Address ranges, and unix for our own sockets, whose Forwarded and X-Forwarded-* headers are believed. May be repeated.",
+  }),
+  metricsListen: option(ONE_LISTEN, {
+    group: "Listening",
+    flag: "metrics-listen",
+    help: "Address of its own for /metrics, /healthz and /readyz, plain HTTP, for whoever reaches it. Without it /metrics is answered on the other addresses, to programs of this machine only.",
   }),
   config: option(FILE, {
     group: "Registries",

@@ -108,6 +108,8 @@ export interface Settings {
   readonly httpRedirect: TcpAddress | undefined;
   /** Folder with `.well-known/acme-challenge/` below it, served by the redirect address. */
   readonly acmeWebroot: string | undefined;
+  /** Address of its own for metrics; undefined: the other addresses answer them to programs of this machine. */
+  readonly metricsListen: ListenAddress | undefined;
   readonly hosts: HostSettings;
   /** CIDRs, and `"unix"`, whose forwarding headers are believed. */
   readonly trustedProxies: readonly string[];

@@ -77,6 +77,7 @@ export interface HttpServer {
   drain(timeoutMs: number): Promise<void>;
   /** Requests that are being answered. */
   readonly openRequests: number;
+  readonly openConnections: number;
 }
 
 /** How often node looks at its two timeouts on sockets that it accepted itself. */
@@ -247,6 +248,9 @@ export function createHttpServer(options: HttpServerOptions, dependencies: HttpS
     drain,
     get openRequests() {
       return openRequests;
+    },
+    get openConnections() {
+      return connections.count;
     },
   };
 }

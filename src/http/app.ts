@@ -10,6 +10,7 @@ import type { Log } from "../log.ts";
 import { UnknownHostError } from "../registry/route.ts";
 import type { Exchange, Reply } from "../proxy/exchange.ts";
 import { DOCS_PATH, createDocsRoutes, withOwnScript } from "./docs.ts";
+import { type Observed, metricsReply, readyReply } from "./metrics.ts";
 import type { RegistryHandler } from "./registry.ts";
 import { errorReply, jsonReply } from "./reply.ts";
 import { type SystemDependencies, type SystemOptions, createSystemRoutes } from "./system.ts";
@@ -18,6 +19,9 @@ import type { TokenHandler } from "./token.ts";
 export interface AppDependencies extends SystemDependencies {
   readonly registry: RegistryHandler;
   readonly token: TokenHandler;
+  readonly observed: Observed;
+  /** Whether who asks may see metrics and the details of `/readyz`. */
+  readonly maySee: (exchange: Exchange) => boolean;
   readonly log: Log;
 }
 
@@ -28,26 +32,37 @@ export type Answer = (exchange: Exchange) => Promise<Reply>;
 const BASE = "http://layover.internal";
 
 export function createApp(options: SystemOptions, dependencies: AppDependencies): Answer {
+  const { observed, maySee } = dependencies;
   const carried = new WeakMap<Request, { readonly exchange: Exchange; reply?: Reply }>();
 
   /** The Response says that there was an answer; Elysia may replace it (it does for HEAD), the Reply stays. */
-  async function answerRegistry(request: Request): Promise<Response> {
-    const beside = carried.get(request);
-    if (beside === undefined) throw new Error("a request came in without its exchange");
-    const { exchange } = beside;
-    try {
-      beside.reply = (await dependencies.token(exchange)) ?? (await dependencies.registry(exchange)) ?? notFound();
-    } catch (error) {
-      beside.reply = replyOfError(error, exchange, dependencies.log);
-    }
-    return new Response(null, { status: beside.reply.status });
+  function beside(answer: (exchange: Exchange) => Reply | Promise<Reply>) {
+    return async ({ request }: { request: Request }): Promise<Response> => {
+      const pair = carried.get(request);
+      if (pair === undefined) throw new Error("a request came in without its exchange");
+      pair.reply = await answer(pair.exchange);
+      return new Response(null, { status: pair.reply.status });
+    };
   }
 
-  const route = ({ request }: { request: Request }) => answerRegistry(request);
+  async function answerRegistry(exchange: Exchange): Promise<Reply> {
+    try {
+      return (await dependencies.token(exchange)) ?? (await dependencies.registry(exchange)) ?? notFound();
+    } catch (error) {
+      return replyOfError(error, exchange, dependencies.log);
+    }
+  }
+
+  const route = beside(answerRegistry);
+  /** To others it is a path like any other that leads nowhere. */
+  const metrics = beside((exchange) => (maySee(exchange) ? metricsReply(observed) : answerRegistry(exchange)));
+  const ready = beside((exchange) => readyReply(observed, maySee(exchange) ? "detailed" : "short"));
   const app = new Elysia({ handler: { standardHostname: false } })
     .onError(({ error, request }) => responseOf(replyOfError(error, carried.get(request)?.exchange, dependencies.log)))
     .use(createSystemRoutes(options, dependencies))
     .use(createDocsRoutes(options.version))
+    .get("/readyz", ready, documented("Does it take requests: 503 while starting or draining", "system"))
+    .get("/metrics", metrics, documented("For Prometheus, asked from this machine", "system"))
     .get("/token", route, documented("Token of this host's registry", "token"))
     .get("/token/:registry", route, documented("Token of one registry", "token"))
     .get("/v2/", route, documented("Ping: 200, or 401 with a challenge", "registry"))
@@ -58,10 +73,10 @@ export function createApp(options: SystemOptions, dependencies: AppDependencies)
   return async function answer(exchange) {
     const url = `${BASE}${exchange.path}${exchange.query === "" ? "" : `?${exchange.query}`}`;
     const request = new Request(url, { method: exchange.method, headers: exchange.headers });
-    const beside: { exchange: Exchange; reply?: Reply } = { exchange };
-    carried.set(request, beside);
+    const pair: { exchange: Exchange; reply?: Reply } = { exchange };
+    carried.set(request, pair);
     const response = await app.handle(request);
-    if (beside.reply !== undefined) return beside.reply;
+    if (pair.reply !== undefined) return pair.reply;
     return replyOf(exchange.path === DOCS_PATH && exchange.method === "GET" ? await withOwnScript(response) : response);
   };
 }

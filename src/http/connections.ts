@@ -47,6 +47,7 @@ export interface Connections {
   requestEnded(connection: Connection): void;
   /** Closes a connection after what was written to it is gone. */
   end(connection: Connection): void;
+  readonly count: number;
   closeIdle(): void;
   destroyAll(): void;
   /** Resolves when no connection is left. */
@@ -81,6 +82,9 @@ export function createConnections(timeouts: ConnectionTimeouts): Connections {
   return {
     add,
     of: (socket) => all.get(socket),
+    get count() {
+      return all.size;
+    },
     requestStarted(connection) {
       connection.open += 1;
       all.get(connection.socket)?.clock?.requestStarted();

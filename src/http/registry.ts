@@ -46,6 +46,7 @@ export function createRegistryHandler(
   return async function answer(exchange) {
     const endpoint = parseEndpoint(exchange.path);
     if (endpoint === undefined) return undefined;
+    exchange.notes.endpoint = endpoint.kind;
     const registries = map(); // once: it may be replaced while this request waits
     refuseLoop(exchange.headers.get("via"), options.pseudonym);
     const origin = originOf(exchange);

@@ -14,16 +14,12 @@ export interface SystemOptions {
 
 export interface SystemDependencies {
   readonly map: () => RegistryMap;
-  readonly isReady: () => boolean;
 }
 
-export function createSystemRoutes(options: SystemOptions, { map, isReady }: SystemDependencies) {
+export function createSystemRoutes(options: SystemOptions, { map }: SystemDependencies) {
   return new Elysia({ name: "system" })
     .get("/healthz", health, { detail: { summary: "Is the process alive", tags: ["system"] } })
     .get("/health", health, { detail: { summary: "The same, under the name older tools use", tags: ["system"] } })
-    .get("/readyz", () => ready(map(), isReady()), {
-      detail: { summary: "Does it take requests: 503 while starting or draining", tags: ["system"] },
-    })
     .get("/help", () => json(200, helpMap(map())), {
       detail: { summary: "The registries in force: key and URL", tags: ["system"] },
     })
@@ -36,11 +32,6 @@ export function createSystemRoutes(options: SystemOptions, { map, isReady }: Sys
 
 function health(): Response {
   return json(200, { status: "ok" });
-}
-
-function ready(map: RegistryMap, isReady: boolean): Response {
-  const body = { status: isReady ? "ready" : "not ready", registries: map.registries.length };
-  return json(isReady ? 200 : 503, body);
 }
 
 /** Key → URL, flat, as the Go proxy answered it (compat C32). Upstream URLs hold neither userinfo nor query. */

@@ -65,6 +65,8 @@ export function createTokenHandler(
   return async function answer(exchange) {
     const target = targetOf(exchange);
     if (target === undefined) return undefined;
+    exchange.notes.endpoint = "token";
+    if (target.kind === "registry") exchange.notes.registry = target.registry.key;
     refuseLoop(exchange.headers.get("via"), pseudonym);
     if (exchange.method !== "GET" && exchange.method !== "HEAD" && exchange.method !== "POST") {
       throw new RegistryError("UNSUPPORTED", "tokens are asked for with GET or POST", {

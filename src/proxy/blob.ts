@@ -90,7 +90,9 @@ function serveWhole(response: UpstreamResponse, digest: Digest): Reply {
   const length = response.headers.get("content-length");
   const headers = contentLines(response, digest, length);
   if (response.body === null || !isVerifiable(digest)) return { status: 200, headers, body: response.body };
-  return { status: 200, headers, body: verified(response.body, digest, length === null ? undefined : Number(length)) };
+  const announced = length === null ? undefined : Number(length);
+  const body = verified(response.body, digest, { length: announced, refuse: response.refuse });
+  return { status: 200, headers, body };
 }
 
 /** The upstream's part, if it is the part that was asked for: some answer another (protocol R272). */
@@ -98,6 +100,7 @@ async function servePart(response: UpstreamResponse, digest: Digest, range: Sing
   const part = parseContentRange(response.headers.get("content-range") ?? "");
   const whole = part?.total === undefined ? undefined : { ...part, total: part.total };
   if (whole === undefined || !isAskedFor(whole, range)) {
+    response.refuse?.("part");
     await response.body?.cancel();
     throw errorOfFailure(new UpstreamError("bad-answer", "the part that came is not the part that was asked for"));
   }
@@ -144,6 +147,7 @@ function isPage(response: UpstreamResponse): boolean {
 }
 
 async function refusePage(response: UpstreamResponse): Promise<RegistryError> {
+  response.refuse?.("page");
   await response.body?.cancel();
   return errorOfFailure(new UpstreamError("bad-answer", "expected a blob, got text/html"));
 }

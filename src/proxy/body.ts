@@ -6,6 +6,7 @@
 import { createHash } from "node:crypto";
 import { UpstreamError } from "../errors.ts";
 import type { Digest } from "../registry/digest.ts";
+import type { UpstreamResponse } from "../upstream/client.ts";
 
 /**
  * The whole body.
@@ -32,15 +33,21 @@ export function digestOf(bytes: Uint8Array, algorithm: string): string {
   return `${algorithm}:${createHash(algorithm).update(bytes).digest("hex")}`;
 }
 
+export interface VerifiedOptions {
+  /** Announced for the body, if it was: then no piece but the last waits for the next one. */
+  readonly length: number | undefined;
+  /** Told of a digest that is not right. */
+  readonly refuse: UpstreamResponse["refuse"];
+}
+
 /**
  * The same bytes, but the last piece only after the digest was found right; otherwise the stream errors.
  * @param digest of an algorithm we can compute
- * @param length announced for the body, if it was: then no piece but the last waits for the next one
  */
 export function verified(
   body: ReadableStream<Uint8Array>,
   digest: Digest,
-  length: number | undefined,
+  { length, refuse }: VerifiedOptions,
 ): ReadableStream<Uint8Array> {
   const reader = body.getReader();
   const hash = createHash(digest.algorithm);
@@ -70,6 +77,7 @@ export function verified(
   function finish(controller: ReadableStreamDefaultController<Uint8Array>): void {
     const found = hash.digest("hex");
     if (found !== digest.encoded) {
+      refuse?.("digest");
       controller.error(
         new UpstreamError("bad-answer", `digest mismatch: expected ${digest.text}, got ${digest.algorithm}:${found}`),
       );

@@ -37,6 +37,8 @@ export interface Exchange {
 export type CacheState = NonNullable<AccessNotes["cache"]> | "EXPIRED";
 
 export interface AccessNotes {
+  /** What was asked for; absent where no path said it. */
+  endpoint?: "ping" | "manifest" | "blob" | "tags" | "referrers" | "upload" | "catalog" | "token";
   registry?: string;
   repository?: string;
   /** Host of the upstream that answered. */

@@ -120,6 +120,7 @@ function mediaTypeOf(response: UpstreamResponse, bytes: Uint8Array): string {
   if (isManifestType(told)) return told;
   const named = typeNamedIn(bytes);
   if (named !== undefined && isManifestType(named)) return named;
+  response.refuse?.("type");
   throw new UpstreamError("bad-answer", `expected a manifest, got ${told === "" ? "no content type" : told}`);
 }
 
@@ -155,6 +156,7 @@ function verifiedDigest(
   if (!isVerifiable(reference.digest)) return reference.digest.text; // the client verifies what we cannot (protocol R11)
   const found = digestOf(bytes, reference.digest.algorithm);
   if (found === reference.digest.text) return found;
+  response.refuse?.("digest");
   throw new UpstreamError("bad-answer", `digest mismatch: expected ${reference.digest.text}, got ${found}`);
 }
 

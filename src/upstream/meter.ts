@@ -6,10 +6,10 @@ export type UpstreamOutcome =
   "ok" | "refused" | "not-found" | "limited" | "client-error" | "server-error" | "aborted" | UpstreamErrorKind;
 
 /**
- * What was wrong with content: the `digest` differs, it is a `page` of HTML, a `type` that is no manifest's, too large a
- * `size`, another `part` than was asked for.
+ * What was wrong with content: the `digest` differs, it is a `page` of HTML, a `type` that is no manifest's, or another
+ * `part` than was asked for.
  */
-export type ContentFault = "digest" | "page" | "type" | "size" | "part";
+export type ContentFault = "digest" | "page" | "type" | "part";
 
 /** Told of what happens, at once; must not throw. `registry` is a key of the map. */
 export interface UpstreamMeter {

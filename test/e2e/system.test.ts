@@ -26,7 +26,10 @@ describe("system routes", () => {
 
   test("/readyz is 200 while serving", async () => {
     const answer = await farm.ask("/readyz");
-    expect([answer.status, (await answer.json()) as unknown]).toEqual([200, { status: "ready", registries: 4 }]);
+    expect([answer.status, (await answer.json()) as unknown]).toEqual([
+      200,
+      expect.objectContaining({ status: "ready", registries: 4 }),
+    ]);
   });
 
   test("[C32] /help is the map, flat, without secrets", async () => {

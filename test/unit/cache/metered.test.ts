@@ -26,7 +26,6 @@ function failing(kind: StoreErrorKind, code?: string) {
 /** A store whose operations fail so, and what its meter was told. */
 function metered(fail: () => Promise<never>) {
   const failures: StoreFailure[] = [];
-  const damaged: true[] = [];
   const spool: Spool = {
     digest,
     length: 7,
@@ -48,11 +47,8 @@ function metered(fail: () => Promise<never>) {
     usage: () => ({ bytes: 0, count: 0, spooledBytes: 0, isComplete: true }),
     close: async () => undefined,
   };
-  const store = meteredStore(base, {
-    failed: (failure) => void failures.push(failure),
-    damaged: () => void damaged.push(true),
-  });
-  return { store, failures, damaged };
+  const store = meteredStore(base, { failed: (failure) => void failures.push(failure) });
+  return { store, failures };
 }
 
 describe("meteredStore()", () => {
@@ -81,12 +77,6 @@ describe("meteredStore()", () => {
     const spool = await store.spool(digest, undefined);
     await expect(spool.verify()).rejects.toBeInstanceOf(StoreError);
     expect(failures).toEqual([]);
-  });
-
-  test("tells of damaged content", async () => {
-    const { store, damaged } = metered(failing("broken"));
-    expect(await store.verify(digest, new AbortController().signal)).toBe("damaged");
-    expect(damaged).toEqual([true]);
   });
 });
 

@@ -10,6 +10,7 @@ describe("loadSettings()", () => {
       tls: undefined,
       httpRedirect: undefined,
       acmeWebroot: undefined,
+      metricsListen: undefined,
       hosts: { domainSuffix: undefined, strict: false, publicUrl: undefined, forceHttp: false, rootLeadsToApi: false },
       trustedProxies: [],
       map: {

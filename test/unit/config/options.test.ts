@@ -21,6 +21,7 @@ const TEXTS: Record<OptionName, fc.Arbitrary<string>> = {
     .uniqueArray(port, { minLength: 1, maxLength: 3 })
     .map((ports) => ports.map((n) => `127.0.0.1:${n}`).join(",")),
   httpRedirect: port.filter((n) => n !== 5000).map((n) => `:${n}`),
+  metricsListen: fc.constantFrom(":9100", "127.0.0.1:0", "unix:/run/metrics.sock"),
   acmeWebroot: path,
   trustedProxies: fc.constantFrom("unix", "10.0.0.0/8,unix", "::1", "192.0.2.0/24 2001:db8::/32"),
   config: path,

@@ -52,7 +52,9 @@ describe("verified()", () => {
         const whole = Buffer.concat(parts);
         const right = digest(digestOf(whole, algorithm));
         for (const length of [undefined, whole.length]) {
-          const out = await new Response(verified(streamOf(parts).stream, right, length)).bytes();
+          const out = await new Response(
+            verified(streamOf(parts).stream, right, { length, refuse: undefined }),
+          ).bytes();
           expect(Buffer.from(out)).toEqual(whole);
         }
       }),
@@ -65,7 +67,7 @@ describe("verified()", () => {
       start: (controller) => controller.enqueue(first),
       pull: () => new Promise(() => undefined),
     });
-    const reader = verified(never, digest(digestOf(first, "sha256")), 6).getReader();
+    const reader = verified(never, digest(digestOf(first, "sha256")), { length: 6, refuse: undefined }).getReader();
     expect((await reader.read()).value).toEqual(first);
   });
 
@@ -74,7 +76,9 @@ describe("verified()", () => {
     async (length) => {
       const parts = [new Uint8Array(100).fill(1), new Uint8Array(100).fill(2), new Uint8Array(7).fill(3)];
       const wrong = digest(`sha256:${createHash("sha256").update("other").digest("hex")}`);
-      const reader = verified(streamOf(parts).stream, wrong, length).getReader();
+      const faults: string[] = [];
+      const refuse = (fault: string) => void faults.push(fault);
+      const reader = verified(streamOf(parts).stream, wrong, { length, refuse }).getReader();
       let received = 0;
       const failure = await (async () => {
         for (;;) {
@@ -85,18 +89,22 @@ describe("verified()", () => {
       })().catch((error: unknown) => String(error));
       expect(failure).toContain("digest mismatch");
       expect(received).toBe(200);
+      expect(faults).toEqual(["digest"]);
     },
   );
 
   test("[R237] gives nothing at all of wrong content in one piece", async () => {
     const wrong = digest(digestOf(new Uint8Array(1), "sha256"));
-    const reader = verified(streamOf([new Uint8Array(5)]).stream, wrong, 5).getReader();
+    const reader = verified(streamOf([new Uint8Array(5)]).stream, wrong, { length: 5, refuse: undefined }).getReader();
     await expect(reader.read()).rejects.toThrow("digest mismatch");
   });
 
   test("cancels the source when the reader leaves", async () => {
     const { stream, seen } = streamOf([new Uint8Array(5), new Uint8Array(5)]);
-    await verified(stream, digest(digestOf(new Uint8Array(1), "sha256")), undefined).cancel();
+    await verified(stream, digest(digestOf(new Uint8Array(1), "sha256")), {
+      length: undefined,
+      refuse: undefined,
+    }).cancel();
     expect(seen.cancelled).toBe(true);
   });
 });
