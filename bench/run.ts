@@ -1,8 +1,9 @@
 /**
  * `npm run bench`: measures the compiled binary beside a bare pass-through and prints one table. `--long` takes more
- * rounds; names of parts (`blob memory start small cached upkeep`) leave the others out. docs/benchmarks.md says what each line means.
+ * rounds; names of parts (`blob memory start small cached upkeep`) leave the others out; `peers` measures it
+ * beside nginx and docker-registry, in a table of its own. docs/benchmarks.md says what each line means.
  */
-import { availableParallelism } from "node:os";
+import { availableParallelism, loadavg } from "node:os";
 import { measureBlobs } from "./blob.ts";
 import { measureCached } from "./cached.ts";
 import { type Lab, openLab } from "./lab.ts";
@@ -27,10 +28,14 @@ const peerParts = given.includes(PEERS) ? PEER_PARTS : PEER_PARTS.filter((part) 
 const chosen = given.filter(isPart);
 const parts = chosen.length > 0 || peerParts.length > 0 ? chosen : PARTS;
 
+// Of the last minute before: figures of a busy machine are to be known as such.
+const loadBefore = loadavg()[0]?.toFixed(1);
 const tables: string[] = [];
 if (parts.length > 0) tables.push(await measureParts(parts));
 if (peerParts.length > 0) tables.push(await measurePeers({ parts: peerParts, isLong }));
-console.log(`${new Date().toISOString().slice(0, 10)}, ${availableParallelism()} cores, Bun ${Bun.version}\n`);
+console.log(
+  `${new Date().toISOString().slice(0, 10)}, ${availableParallelism()} cores, load before ${loadBefore}, Bun ${Bun.version}\n`,
+);
 console.log(tables.join("\n\n"));
 
 function isPart(word: string): word is Part {
