@@ -11,5 +11,6 @@ export const CACHE: Rules = {
   R243: "what is absent is asked for again after seconds",
   R244: "content by digest needs no upstream once it is there",
   R245: "a digest is shown only where the registry shows it",
+  R247: "private content of the cache is shown to who may read it, asked again when the grant is old",
   R274: "a range of what is not there waits for the whole when near, and never stands for it",
 };

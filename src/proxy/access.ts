@@ -66,6 +66,11 @@ export type Reader =
       readonly credential: () => Promise<Credential>;
     };
 
+export interface ReaderAnswer extends UpstreamResponse {
+  /** Whether a 200 shows that the reader may read the repository: everybody's does when nobody's name was used. */
+  readonly isProof: boolean;
+}
+
 export const EVERYBODY_READS: Reader = { kind: "everybody" };
 
 export interface Access {
@@ -76,10 +81,10 @@ export interface Access {
    */
   ask(request: RegistryRequest, question: Question): Promise<UpstreamResponse>;
   /**
-   * Asks as this reader. Gives any answer, 401 and 403 too: they say that it may not read the repository.
+   * Asks as this reader, or in nobody's name. Gives any answer, 401 and 403 too: they say that it may not read the repository.
    * @throws RegistryError UNAVAILABLE when the upstream gave no answer
    */
-  askAs(reader: Reader, request: RegistryRequest, question: Question): Promise<UpstreamResponse>;
+  askAs(reader: Reader | "nobody", request: RegistryRequest, question: Question): Promise<ReaderAnswer>;
   /** The client with the rights it has: its own credential, a configured one it may use, or those of everybody. */
   readerOf(request: Pick<RegistryRequest, "client" | "route">): Reader;
   /**
@@ -147,10 +152,10 @@ export function createAccess(options: AccessOptions, dependencies: AccessDepende
     return isPublicAt(identity.credential.origin, registry, repository) ? "all" : "credential";
   }
 
-  async function askAs(reader: Reader, request: RegistryRequest, question: Question): Promise<UpstreamResponse> {
+  async function askAs(reader: Reader | "nobody", request: RegistryRequest, question: Question): Promise<ReaderAnswer> {
     const { exchange, route } = request;
     try {
-      const identity = await identityOf(reader, route);
+      const identity = reader === "nobody" ? ANONYMOUS : await identityOf(reader, route);
       const response = await upstream.send({
         registry: route.registry,
         repository: route.repository,
@@ -164,7 +169,8 @@ export function createAccess(options: AccessOptions, dependencies: AccessDepende
       note(exchange, response);
       if (identity.kind === "anonymous" && response.status === 200 && question.path.startsWith("manifests/"))
         isPublic.set(publicKey(route.registry, response.upstream, route.repository), true);
-      return response;
+      const isProof = identity.kind === "anonymous" || (reader !== "nobody" && reader.kind === "holder");
+      return { ...response, isProof };
     } catch (error) {
       if (error instanceof UpstreamError) throw errorOfFailure(error);
       throw error;

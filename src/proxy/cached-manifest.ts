@@ -9,7 +9,7 @@ import { isSchema1Type } from "../registry/mediatype.ts";
 import type { Reference } from "../registry/reference.ts";
 import type { Registry } from "../registry/registry.ts";
 import type { UpstreamResponse } from "../upstream/client.ts";
-import type { Access, RegistryRequest } from "./access.ts";
+import type { Access, ReaderAnswer, RegistryRequest } from "./access.ts";
 import { isYounger } from "./age.ts";
 import { type Cache, detached, keep, placeOf, readKept, stateLines } from "./cache.ts";
 import type { CacheState, Reply } from "./exchange.ts";
@@ -55,7 +55,7 @@ export function createCachedManifests(cache: Cache, access: Access, grants: Gran
   const absent = new Map<string, { atMs: number; error: RegistryError }>();
   let writes = 0;
 
-  function ask(request: ReadRequest, method: "GET" | "HEAD", reference: string): Promise<UpstreamResponse> {
+  function ask(request: ReadRequest, method: "GET" | "HEAD", reference: string): Promise<ReaderAnswer> {
     const accept = acceptFor(request.exchange.headers.get("accept"));
     const outlives = detached(request, new AbortController().signal, BUDGET_MS);
     return access.askAs(request.reader, outlives, {
@@ -130,7 +130,7 @@ export function createCachedManifests(cache: Cache, access: Access, grants: Gran
       const found = await foundBy(request, tag, response);
       if (found.kind === "pass") return PASS;
       const { digest, mediaType, bytes } = found;
-      grants.proven(request, digest.text);
+      if (response.isProof) grants.proven(request, digest.text);
       // What was asked before a push and answered after it may be what the push replaced (protocol R78).
       if (writes === writesBefore)
         records.setTag(place, tag, accept, { digest: digest.text, mediaType, bytes, checkedMs: now() });
@@ -188,7 +188,7 @@ export function createCachedManifests(cache: Cache, access: Access, grants: Gran
     if (verdict !== "good") throw await errorOfAnswer(response, request);
     const found = await foundBy(request, digest.text, response);
     if (found.kind === "found" && found.digest.text !== digest.text) return PASS;
-    if (found.kind === "found") grants.proven(request, digest.text);
+    if (found.kind === "found" && response.isProof) grants.proven(request, digest.text);
     return found;
   }
 

@@ -81,7 +81,9 @@ export function createGrants({ ttlMs }: GrantsOptions, cache: Cache, access: Acc
     try {
       const question = { method: "HEAD" as const, path: `manifests/${proof}`, query: "", headers: [] };
       const outlives = detached(request, new AbortController().signal, BUDGET_MS);
-      const response = await access.askAs(request.reader, outlives, question);
+      // A configured credential may be used for everybody, but what it may read proves nothing about them.
+      const asker = request.reader.kind === "everybody" ? "nobody" : request.reader;
+      const response = await access.askAs(asker, outlives, question);
       if (response.status === 200 && isManifestType(response.headers.get("content-type"))) {
         proven(request, proof);
         return true;
