@@ -189,6 +189,7 @@ export function createHttpServer(options: HttpServerOptions, dependencies: HttpS
       method: exchange.method,
       extraLines: answerLines(exchange.id, last ? "last" : "more"),
       idleTimeoutMs: options.idleTimeoutMs,
+      openRequests,
       ...(last ? { beforeEnd: body.linger } : {}),
     };
     try {
@@ -213,6 +214,7 @@ export function createHttpServer(options: HttpServerOptions, dependencies: HttpS
       method: request.method ?? "GET",
       extraLines: answerLines(dependencies.newId(), "last"),
       idleTimeoutMs: options.idleTimeoutMs,
+      openRequests,
     });
   }
 

@@ -25,6 +25,8 @@ export interface WriteOutcome {
 export interface BodyOptions {
   /** A client that takes no byte for this long is cut. */
   readonly idleTimeoutMs: number;
+  /** Requests that are being answered, this one included: they share what the event loop can do. */
+  readonly openRequests: number;
   /** Runs between the last byte and the end of the answer; see `request-body` on lingering. */
   readonly beforeEnd?: () => Promise<void>;
 }

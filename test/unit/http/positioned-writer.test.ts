@@ -54,7 +54,7 @@ function isRight(bytes: Uint8Array, position: number): boolean {
 }
 
 describe.each(WAYS)("over a %s connection", (way) => {
-  test.each([0, 1, 262_143, 262_144, 262_145, 3 * MEGABYTE + 7])(
+  test.each([0, 1, 524_287, 524_288, 524_289, 3 * MEGABYTE + 7])(
     "[R221] writePositioned() sends %d bytes with their length, and the connection serves on",
     async (length) => {
       const sources: Source[] = [];
@@ -107,6 +107,31 @@ describe.each(WAYS)("over a %s connection", (way) => {
     const got = await client.readAnswer();
     expect([got.isComplete, got.body.length, isRight(got.body, 0)]).toEqual([true, size, true]);
     client.reset();
+  });
+
+  test("[T22] writePositioned() takes smaller pieces for a client among many", async () => {
+    const pieces: number[] = [];
+    const all = Promise.withResolvers<void>();
+    let asked = 0;
+    const read: Read = (into, position) => {
+      pieces.push(into.byteLength);
+      return fill(into, position);
+    };
+    await using server = await startHttpServer({
+      way,
+      answer: async () => {
+        asked += 1;
+        if (asked === 6) all.resolve();
+        await all.promise;
+        return reply(source(MEGABYTE, read).body);
+      },
+    });
+    const clients = await Promise.all(Array.from({ length: 6 }, () => server.connect()));
+    for (const client of clients) client.send(head("GET /blob"));
+    const answers = await Promise.all(clients.map((client) => client.readAnswer()));
+    expect(answers.map(({ isComplete }) => isComplete)).toEqual(clients.map(() => true));
+    expect(new Set(pieces)).toEqual(new Set([256 * 1024]));
+    for (const client of clients) client.end();
   });
 
   test.each([
@@ -203,7 +228,7 @@ describe.each(WAYS)("over a %s connection", (way) => {
     client.reset();
     await server.ended(1);
     expect(server.finished[0]?.outcome).toMatchObject({
-      bytesSent: 256 * 1024,
+      bytesSent: 512 * 1024,
       complete: false,
       broken: "client-left",
     });
