@@ -9,6 +9,7 @@ import { layerOf } from "../support/farm.ts";
 import { digestOf, makeImage } from "../support/images.ts";
 import { openRaw } from "../support/raw-http.ts";
 import { mayMount, mountDisk } from "../support/small-disk.ts";
+import { metricsOf, total } from "../support/metrics.ts";
 
 const MB = 1_000_000;
 const PIECE = new Uint8Array(64 * 1024);
@@ -162,6 +163,7 @@ describe("what is wrong", () => {
     for (const reference of ["latest", image.digest])
       expect(digestOf((await cached.pull(`${repository}/manifests/${reference}`)).body)).toBe(image.digest);
     expect(await keptIn(cached.directory)).toContain(image.digest);
+    expect(total(await metricsOf(cached.layover.url), "layover_damaged_content_total")).toBe(1);
   });
 
   test("[T10, R245] a shared blob whose file is gone is fetched anew, by whichever repository asks", async () => {
@@ -236,6 +238,8 @@ describe("a disk", () => {
     expect(digestOf((await own.pull(`${kept.path}/blobs/${kept.layer}`)).body)).toBe(kept.layer);
     expect(own.farm.quay.count({ method: "GET", path: /blobs/ })).toBe(0);
     expect(complaints(own)).toBeLessThanOrEqual(2); // one of blobs, one of manifests
+    const counted = total(await metricsOf(own.layover.url), "layover_cache_failures_total", { kind: "read-only" });
+    expect(counted).toBeGreaterThanOrEqual(3);
   });
 
   test("[T19] whose budget is smaller than one image passes it through", async () => {
@@ -247,6 +251,8 @@ describe("a disk", () => {
     }
     expect(await spoolsIn(own.directory)).toEqual([]);
     expect(complaints(own)).toBe(1);
+    const full = total(await metricsOf(own.layover.url), "layover_cache_failures_total", { kind: "full" });
+    expect(full).toBeGreaterThanOrEqual(3); // said once, counted each time
   });
 });
 
