@@ -30,6 +30,8 @@ export type Answer = (exchange: Exchange) => Promise<Reply>;
 
 /** Requests get this authority whatever their Host says: no URL is ever built from what a client sends. */
 const BASE = "http://layover.internal";
+/** Everything below is the registry API: its Elysia routes are there to be documented, and need not be looked for. */
+const API_PREFIX = "/v2/";
 
 export function createApp(options: SystemOptions, dependencies: AppDependencies): Answer {
   const { observed, maySee } = dependencies;
@@ -71,6 +73,8 @@ export function createApp(options: SystemOptions, dependencies: AppDependencies)
     .all("/*", route, HIDDEN);
 
   return async function answer(exchange) {
+    // Whatever the method: all of them lead there below too, by way of a Request and a Response that nobody reads.
+    if (exchange.path.startsWith(API_PREFIX)) return answerRegistry(exchange);
     const url = `${BASE}${exchange.path}${exchange.query === "" ? "" : `?${exchange.query}`}`;
     const request = new Request(url, { method: exchange.method, headers: exchange.headers });
     const pair: { exchange: Exchange; reply?: Reply } = { exchange };

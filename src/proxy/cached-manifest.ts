@@ -14,7 +14,7 @@ import { isYounger } from "./age.ts";
 import { type Cache, detached, keep, placeOf, readKept, stateLines } from "./cache.ts";
 import type { CacheState, Reply } from "./exchange.ts";
 import { type ManifestEndpoint, acceptFor, manifestReply, readManifest } from "./manifest.ts";
-import { acceptClass, factsOf, isTrouble, staleWarning } from "./manifest-facts.ts";
+import { createAcceptClasses, factsOf, isTrouble, staleWarning } from "./manifest-facts.ts";
 import { type Grants, type ReadRequest, holderOf } from "./grants.ts";
 import { errorOfAnswer } from "./refusal.ts";
 import { childrenOf } from "./references.ts";
@@ -50,6 +50,7 @@ const PASS: Resolution = { kind: "pass" };
 
 export function createCachedManifests(cache: Cache, access: Access, grants: Grants): CachedManifests {
   const { records, store, outages, now } = cache;
+  const acceptClass = createAcceptClasses();
   const resolutions = new Map<string, Promise<Resolution>>(); // bounded by the requests under way
   const loads = new Map<string, Promise<Uint8Array | undefined>>(); // likewise
   const absent = new Map<string, { atMs: number; error: RegistryError }>();

@@ -2,6 +2,7 @@
  * What a request and an answer say about a manifest: under which kinds of Accept it was asked for, what a HEAD told, and
  * whether an error is a verdict at all.
  */
+import { LRUCache } from "lru-cache";
 import { RegistryError } from "../errors.ts";
 import { type Digest, isVerifiable, parseDigest } from "../registry/digest.ts";
 import { bareType, isManifestType } from "../registry/mediatype.ts";
@@ -10,9 +11,27 @@ import type { RegistryRequest } from "./access.ts";
 import type { CacheState } from "./exchange.ts";
 import { acceptFor } from "./manifest.ts";
 
-/** Registries may lead a tag elsewhere for another Accept: the kinds of manifest in it, in one order. */
-export function acceptClass(request: RegistryRequest): string {
-  const accept = acceptFor(request.exchange.headers.get("accept"));
+/** Clients send a handful of Accept lines; the rest is somebody's own, and read each time. */
+const MAX_CLASSES = 256;
+const MAX_REMEMBERED_CHARACTERS = 1024;
+
+/**
+ * Registries may lead a tag elsewhere for another Accept: gives the kinds of manifest in it, in one order. Reading the line
+ * takes longer than looking the tag up, and it is mostly the same: what was read is remembered.
+ */
+export function createAcceptClasses(): (request: RegistryRequest) => string {
+  const classes = new LRUCache<string, string>({ max: MAX_CLASSES });
+  return function acceptClass(request) {
+    const accept = request.exchange.headers.get("accept") ?? "";
+    const known = classes.get(accept);
+    if (known !== undefined) return known;
+    const read = classOf(acceptFor(accept));
+    if (accept.length <= MAX_REMEMBERED_CHARACTERS) classes.set(accept, read);
+    return read;
+  };
+}
+
+function classOf(accept: string): string {
   const types = accept
     .split(",")
     .map((entry) => bareType(entry))

@@ -114,7 +114,7 @@ function bareAddress(text: string): string {
 }
 
 function isWithin(address: string, ranges: readonly ReturnType<typeof ipaddr.parseCIDR>[]): boolean {
-  if (!ipaddr.isValid(address)) return false;
+  if (ranges.length === 0 || !ipaddr.isValid(address)) return false;
   const parsed = ipaddr.process(address); // unwraps ::ffff:192.0.2.1, which dual-stack listeners see
   return ranges.some(([base, bits]) => parsed.kind() === base.kind() && parsed.match(base, bits));
 }
