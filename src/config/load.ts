@@ -189,8 +189,8 @@ function settingsOf({ read, inherited, dependencies }: Sources): Settings {
     },
     client: { ...CLIENT_DEFAULTS, ...inherited.client },
     sharePrivate: read(OPTIONS.sharePrivate) ?? false,
-    stateDir: read(OPTIONS.stateDir) ?? defaultStateDir(dependencies.env),
     allowPush: read(OPTIONS.allowPush) ?? false,
+    stateDir: read(OPTIONS.stateDir) ?? defaultStateDir(dependencies.env),
     drainTimeoutMs: read(OPTIONS.drainTimeout) ?? 0,
     log: {
       level: read(OPTIONS.logLevel) ?? "info",
@@ -210,8 +210,8 @@ function cacheOf(read: Reader, { tagTiers, registryProxyHeaders }: Inherited): S
     tagTtlMs: read(OPTIONS.tagTtl) ?? 0,
     tagTiers,
     staleIfErrorMs: read(OPTIONS.staleIfError) ?? 0,
-    registryProxyHeaders,
     grantTtlMs: read(OPTIONS.grantTtl) ?? 0,
+    registryProxyHeaders,
   };
 }
 

@@ -101,18 +101,18 @@ export const OPTIONS = {
     defaultText: "what the map says",
     help: "Key or URL of the registry that is meant when a request names none. Wins over the map.",
   }),
-  sharePrivate: option(SWITCH, {
-    group: "Registries",
-    flag: "share-private",
-    default: "false",
-    help: "Let everybody pull what configured credentials may read, private repositories too.",
-  }),
   allowPush: option(SWITCH, {
     group: "Registries",
     flag: "allow-push",
     inherited: ["ALLOW_PUSH"],
     default: "false",
     help: "Pass uploads, manifests and deletions through to every registry. Without it only to those whose map entry has push: true.",
+  }),
+  sharePrivate: option(SWITCH, {
+    group: "Registries",
+    flag: "share-private",
+    default: "false",
+    help: "Let everybody pull what configured credentials may read, private repositories too.",
   }),
   domainSuffix: option(DOMAIN, {
     group: "Host names",
@@ -208,17 +208,17 @@ export const OPTIONS = {
     default: "0",
     help: "How long a tag is served without asking its registry; 0 asks each time, by HEAD. A registry's tags in the map win.",
   }),
-  staleIfError: option(time(0, MAX_AGE_MS), {
-    group: "Cache",
-    flag: "stale-if-error",
-    default: "30d",
-    help: "How long after its time (--tag-ttl, a registry's tags) a tag is served on when its registry cannot be asked.",
-  }),
   grantTtl: option(time(1000, MAX_AGE_MS), {
     group: "Cache",
     flag: "grant-ttl",
     default: "5m",
     help: "How long a credential that its registry accepted for a repository is believed without asking again.",
+  }),
+  staleIfError: option(time(0, MAX_AGE_MS), {
+    group: "Cache",
+    flag: "stale-if-error",
+    default: "30d",
+    help: "How long after its time (--tag-ttl, a registry's tags) a tag is served on when its registry cannot be asked.",
   }),
   stateDir: option(FOLDER, {
     group: "Running",

@@ -120,10 +120,10 @@ export interface Settings {
   readonly client: ClientSettings;
   /** Configured credentials fetch private repositories for everybody (product section 5). */
   readonly sharePrivate: boolean;
-  /** Folder for the token key and the `Via` pseudonym; made with mode 0700 by whoever writes there first. */
-  readonly stateDir: string;
   /** Writes are passed through to every registry. */
   readonly allowPush: boolean;
+  /** Folder for the token key and the `Via` pseudonym; made with mode 0700 by whoever writes there first. */
+  readonly stateDir: string;
   /** How long the first SIGTERM waits for running transfers. */
   readonly drainTimeoutMs: number;
   readonly log: LogOptions;

@@ -30,8 +30,8 @@ describe("loadSettings()", () => {
       },
       client: { headerTimeoutMs: 60_000, bodyTimeoutMs: 60_000, sendTimeoutMs: 60_000, keepAliveTimeoutMs: 75_000 },
       sharePrivate: false,
-      stateDir: "/home/me/.local/state/layover",
       allowPush: false,
+      stateDir: "/home/me/.local/state/layover",
       drainTimeoutMs: 30_000,
       log: { level: "info", format: "json" },
     });
