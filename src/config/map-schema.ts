@@ -48,7 +48,7 @@ const ENTRY = z.strictObject({
   tags: z.array(TAG_RULE).default([]),
   allow: PATTERNS,
   deny: PATTERNS,
-  push: z.literal(false, { error: "expected false: this version does not pass writes through" }).optional(),
+  push: z.boolean().optional(),
   proxy: z.union([z.literal(false), textBy(parseProxyUrl)], { error: "expected a proxy's URL or false" }).optional(),
   trustedRealms: z.array(HOST).default([]),
   tls: TLS.optional(),
