@@ -9,7 +9,7 @@ export const TOKENS: Rules = {
   R96: "`issued_at` is not believed: the local clock counts",
   R97: "tokens are renewed early, and once when refused",
   R98: "clients may ask by POST with a form, and go on with GET",
-  R99: "identity tokens are never sent as a password",
+  R99: "identity tokens are shown to token servers in a form, and never sent as a password",
   R100: "the grammar of scopes, with ports in names",
   R101: "a token that grants less ends in a refusal, after one round",
   R102: "a token server's 401 or 403 is the refusal, asked once and not kept",

@@ -9,6 +9,7 @@ import type { Registry, RegistryMap } from "../registry/registry.ts";
 import { registryNamed } from "../registry/lookup.ts";
 import { parseScopes } from "../registry/scope.ts";
 import type { Credential, UpstreamClient, Verdict } from "../upstream/client.ts";
+import { IDENTITY_TOKEN_USER } from "../upstream/token.ts";
 import { waitFor } from "../upstream/wait.ts";
 import { readBounded } from "./body.ts";
 import { type Clients, type Login, TOKEN_LIFETIME_SECONDS, bindLogin, parseBasic, splitScheme } from "./client.ts";
@@ -147,13 +148,18 @@ async function readTokenRequest(exchange: Exchange): Promise<TokenRequest> {
 
 async function readForm(exchange: Exchange): Promise<TokenRequest> {
   const form = new URLSearchParams(new TextDecoder().decode(await readSmall(exchange)));
+  const scopes = form.getAll("scope").join(" ");
+  const refreshToken = form.get("refresh_token");
+  // docker shows an identity token so that it holds for this address: it is the one of the registry behind (protocol R99).
+  if (form.get("grant_type") === "refresh_token" && refreshToken !== null)
+    return { login: { username: IDENTITY_TOKEN_USER, password: refreshToken }, scopes };
   const username = form.get("username");
   const password = form.get("password");
   if (form.get("grant_type") !== "password" || username === null || password === null) {
-    // No refresh tokens are given out, so none can come back; clients fall back to GET on 400.
+    // Clients fall back to GET on 400.
     throw new RegistryError("UNSUPPORTED", "expected grant_type=password with username and password", { status: 400 });
   }
-  return { login: { username, password }, scopes: form.getAll("scope").join(" ") };
+  return { login: { username, password }, scopes };
 }
 
 async function readSmall(exchange: Exchange): Promise<Uint8Array> {

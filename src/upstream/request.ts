@@ -14,6 +14,7 @@ export interface Credential {
   readonly origin: string;
   /** A keyed hash or another opaque name: the key of token caches and logs (protocol R110). Never derived readably from the secret. */
   readonly id: string;
+  /** `"<token>"`: the password is an identity token, shown to token servers only (protocol R99). */
   readonly username: string;
   readonly password: string;
 }

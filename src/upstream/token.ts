@@ -1,6 +1,7 @@
 /**
  * Tokens of registries' token servers: fetched once per key however many layers wait (protocol R112), kept until nine
  * tenths of their life are over (R95–R97), and never given to anybody else (R110, T30). They never leave this level.
+ * An identity token is shown to the token server in a form and to nobody else, never as Basic (R99).
  */
 import { LRUCache } from "lru-cache";
 import { type HeaderLine, UpstreamError } from "../errors.ts";
@@ -121,10 +122,15 @@ async function fetchToken(
   const response = await ask(request, limits, exchange);
   if (response.status === 200) return parseToken(await readAnswer(response, limits, what), what);
   await discardBody(response.body);
-  if (response.status === 401 || response.status === 403) return { kind: "denied" };
+  if (isRefusal(response.status, request)) return { kind: "denied" };
   const retryAfter = response.headers.get("retry-after");
   const facts = { status: response.status, ...(retryAfter !== null && { retryAfter }) };
   throw new UpstreamError("token", `${what}: the token server answered ${response.status}`, facts);
+}
+
+/** OAuth 2 calls a refresh token that ran out `invalid_grant`, with status 400 (RFC 6749 section 5.2). */
+function isRefusal(status: number, { credential }: TokenRequest): boolean {
+  return status === 401 || status === 403 || (status === 400 && isIdentityToken(credential));
 }
 
 async function ask(
@@ -132,23 +138,46 @@ async function ask(
   limits: Limits,
   exchange: TokensDependencies["exchange"],
 ): Promise<HttpResponse> {
-  const { registry, rule, credential, via } = request;
-  const authorization = credential === undefined ? undefined : basicAuthorization(credential);
-  const headers: HeaderLine[] = [["Accept", "application/json"]];
-  if (via !== undefined) headers.push(["Via", via]);
-  if (authorization !== undefined) headers.push(["Authorization", authorization]);
-  const first: HttpRequest = { url: tokenUrl(request), method: "GET", headers, registry, rule, ...limits };
-  const strip = (asked: HttpRequest) => ({
-    ...asked,
-    headers: asked.headers.filter(([name]) => name !== "Authorization"),
-  });
+  const { credential } = request;
   try {
-    return await follow(first, { ask: exchange, strip });
+    if (isIdentityToken(credential)) return await exchange(formRequest(request, credential.password, limits));
+    const strip = (asked: HttpRequest) => ({
+      ...asked,
+      headers: asked.headers.filter(([name]) => name !== "Authorization"),
+    });
+    return await follow(queryRequest(request, limits), { ask: exchange, strip });
   } catch (cause) {
     // What hindered us stays visible, but it is the token server that failed and not the registry: the caller may go on with what it has.
     if (!(cause instanceof UpstreamError) || cause.kind === "refused-address") throw cause;
     throw new UpstreamError("token", `token server: ${cause.message}`, { cause });
   }
+}
+
+function queryRequest(request: TokenRequest, limits: Limits): HttpRequest {
+  const { registry, rule, credential } = request;
+  const authorization = credential === undefined ? undefined : basicAuthorization(credential);
+  const headers = commonHeaders(request);
+  if (authorization !== undefined) headers.push(["Authorization", authorization]);
+  return { url: tokenUrl(request), method: "GET", headers, registry, rule, ...limits };
+}
+
+/**
+ * The OAuth 2 form: the scopes once, separated by spaces (protocol R98, R99). Its answer may bring a new refresh token, which
+ * nobody keeps: the one that is configured stays good. A redirect is not followed, since the secret is in the body.
+ */
+function formRequest(request: TokenRequest, refreshToken: string, limits: Limits): HttpRequest {
+  const { registry, rule, realm, service, scopes } = request;
+  const form = new URLSearchParams({ grant_type: "refresh_token", client_id: "layover" });
+  if (service !== undefined) form.set("service", service);
+  if (scopes.length > 0) form.set("scope", scopes.join(" "));
+  form.set("refresh_token", refreshToken);
+  const headers: HeaderLine[] = [...commonHeaders(request), ["Content-Type", "application/x-www-form-urlencoded"]];
+  const body = { kind: "whole" as const, bytes: new TextEncoder().encode(form.toString()) };
+  return { url: realm, method: "POST", headers, body, registry, rule, ...limits };
+}
+
+function commonHeaders({ via }: TokenRequest): HeaderLine[] {
+  return [["Accept", "application/json"], ...(via === undefined ? [] : [["Via", via] as const])];
 }
 
 /** `scope` once per scope, `service` only if there is one, behind whatever query the realm has (protocol R93, R139). */
@@ -193,11 +222,15 @@ function lifetimeOf(expiresIn: unknown): number {
   return Math.min(expiresIn, MAX_LIFETIME_SECONDS);
 }
 
-/**
- * `Basic …` in UTF-8; undefined for an identity token (user name `<token>`), which is no password and goes to no registry
- * (protocol R99).
- */
+/** docker's mark for a secret that is a refresh token and no password. */
+export const IDENTITY_TOKEN_USER = "<token>";
+
+function isIdentityToken(credential: Credential | undefined): credential is Credential {
+  return credential?.username === IDENTITY_TOKEN_USER;
+}
+
+/** `Basic …` in UTF-8; undefined for an identity token, which is no password and goes to no registry (protocol R99). */
 export function basicAuthorization({ username, password }: Credential): string | undefined {
-  if (username === "<token>") return undefined;
+  if (username === IDENTITY_TOKEN_USER) return undefined;
   return `Basic ${Buffer.from(`${username}:${password}`, "utf8").toString("base64")}`;
 }

@@ -37,11 +37,12 @@ export async function verify(
   const demand = demandOf(bare, ping);
   if (demand === undefined)
     throw new UpstreamError("bad-answer", `${ping.url.origin}: 401 without a challenge we know`);
-  const basic = basicAuthorization(credential);
   const { via } = options;
-  // Identity tokens are no passwords and cannot be checked this way (protocol R99).
-  if (basic === undefined) return "rejected";
-  if (demand.kind === "basic") return verdictOf(await statusAndHeaders(http, ping, basic), ping);
+  if (demand.kind === "basic") {
+    const basic = basicAuthorization(credential);
+    // An identity token is for token servers: a registry without one has no use for it (protocol R99).
+    return basic === undefined ? "rejected" : verdictOf(await statusAndHeaders(http, ping, basic), ping);
+  }
   if (!demand.mayReceiveCredentials) {
     throw new UpstreamError(
       "bad-answer",

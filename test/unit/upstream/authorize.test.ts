@@ -50,6 +50,8 @@ async function statusOf(client: ReturnType<typeof testClient>, ...request: Param
   return answer.status;
 }
 
+const limits = () => ({ signal: new AbortController().signal, deadlineMs: performance.now() + 2_000, scopes: [] });
+
 describe("a token", () => {
   test("[R93, R125] is asked for as the challenge says, and then warm requests are one request each", async () => {
     const registry = await bearerRegistry();
@@ -324,6 +326,49 @@ describe("a credential", () => {
     }
   });
 
+  test("[R98, R99] that is an identity token is shown to the token server in a form, and to nobody else", async () => {
+    const registry = await fakeRegistry({
+      auth: "bearer",
+      users: { ann: { password: "pw" } },
+      privateRepositories: ["**"],
+    });
+    registry.add("library/busybox", image);
+    const refresh = registry.access.issueRefreshToken("ann");
+    const client = testClient();
+    const identity = userAt(registry.url, "<token>", refresh);
+    expect(await statusOf(client, registryAt(registry.url), { identity })).toBe(200);
+    const [asked] = registry.tokenRequests;
+    expect(asked).toMatchObject({ method: "POST", query: "" });
+    expect(asked?.headers.get("authorization")).toBeNull();
+    expect(asked?.headers.get("content-type")).toBe("application/x-www-form-urlencoded");
+    expect(Object.fromEntries(new URLSearchParams(asked?.body))).toEqual({
+      grant_type: "refresh_token",
+      client_id: "layover",
+      service: expect.any(String),
+      scope: "repository:library/busybox:pull",
+      refresh_token: refresh,
+    });
+    expect(JSON.stringify(registry.requests.map(({ lines }) => lines))).not.toContain(refresh);
+    const at = registryAt(registry.url);
+    expect(await client.verify(at, credentialAt(registry.url, "<token>", refresh), limits())).toBe("accepted");
+    expect(await client.verify(at, credentialAt(registry.url, "<token>", "other"), limits())).toBe("rejected");
+  });
+
+  test.each([
+    ['HTTP/1.1 400 Bad Request\r\nContent-Length: 25\r\n\r\n{"error":"invalid_grant"}', 401],
+    ["HTTP/1.1 307 Moved\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n", "token"],
+  ])("[R99] that is an identity token: the token server's %j", async (answer, outcome) => {
+    const tokenServer = await wireHost(answering(answer));
+    const registry = await wireHost(
+      answering(
+        `HTTP/1.1 401 Who\r\nWWW-Authenticate: Bearer realm="${tokenServer.url}/token"\r\nContent-Length: 0\r\n\r\n`,
+      ),
+    );
+    const asked = statusOf(testClient(), registryAt(registry.url), { identity: userAt(registry.url, "<token>", "r") });
+    expect(await asked.catch(({ kind }) => kind)).toBe(outcome);
+    expect(tokenServer.requests.every(({ path }) => path === "/token")).toBe(true);
+  });
+
   test("is offered where a registry calls a private repository absent, once /v2/ has said how", async () => {
     const authorised = answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
     const host = await wireHost(async (request, answer) => {
@@ -406,8 +451,6 @@ describe("a challenge", () => {
 });
 
 describe("verify()", () => {
-  const limits = () => ({ signal: new AbortController().signal, deadlineMs: performance.now() + 2_000, scopes: [] });
-
   test.each(["bearer", "basic"] as const)(
     "[R93] tells good credentials from bad ones at a %s registry",
     async (auth) => {
