@@ -197,10 +197,6 @@ describe("entries", () => {
       { upstreams: ["https://h"], allow: ["A", "a b"] },
       [expect.stringContaining("map: one.allow[0]"), expect.stringContaining("map: one.allow[1]")],
     ],
-    [
-      { upstreams: ["https://h"], push: true },
-      ["map: one.push: expected false: this version does not pass writes through"],
-    ],
     [{ upstreams: ["https://h"], proxy: "ftp://u:hunter2@x" }, ["map: one.proxy: expected a proxy's URL or false"]],
     [{ upstreams: ["https://h"], tls: { cafile: "x" } }, ["map: one.tls.cafile: unknown key; did you mean caFile?"]],
     [
