@@ -22,19 +22,29 @@ interface Signed {
   isExpired: boolean;
 }
 
+export interface FakeCdnParts {
+  readonly faults: () => Faults;
+  readonly log: RequestLog;
+  readonly delivery: Delivery;
+  /** Uploads that go on here; undefined for any other request. */
+  readonly uploads: (request: WireRequest) => Plan | undefined;
+}
+
 /** Signed URLs of one test run; the oldest go first. */
 const MAX_URLS = 10_000;
 
-export async function createFakeCdn(
-  options: WireServerOptions,
-  parts: { faults: () => Faults; log: RequestLog; delivery: Delivery },
-): Promise<FakeCdn> {
+export async function createFakeCdn(options: WireServerOptions, parts: FakeCdnParts): Promise<FakeCdn> {
   const signed = new Map<string, Signed>();
   let serial = 0;
   const server = await createWireServer(options, async (request, answer) => {
     parts.log.add(request);
     const faults = faultsFor(parts.faults().cdn, request);
-    await deliver({ request, answer }, answerFor(request, signed, faults), faults, parts.delivery);
+    await deliver(
+      { request, answer },
+      answerFor(request, { signed, faults, uploads: parts.uploads }),
+      faults,
+      parts.delivery,
+    );
   });
   return {
     ...server,
@@ -56,8 +66,15 @@ function urlFor(base: string, hops: number, key: string): string {
   return `${base}/${hops}/${key}?X-Amz-Signature=${key}&X-Amz-Expires=300`;
 }
 
-function answerFor(request: WireRequest, signed: Map<string, Signed>, faults: CdnFaults): Plan {
+interface Known extends Pick<FakeCdnParts, "uploads"> {
+  readonly signed: Map<string, Signed>;
+  readonly faults: CdnFaults;
+}
+
+function answerFor(request: WireRequest, { signed, faults, uploads }: Known): Plan {
   if (request.headers.has("authorization")) return plain(400, "Only one auth mechanism allowed");
+  const upload = uploads(request);
+  if (upload !== undefined) return upload;
   if (request.method !== "GET" && request.method !== "HEAD") return plain(405, "MethodNotAllowed");
   const [, hops = "", key = ""] = /^\/(\d+)\/([0-9a-f]+)$/.exec(request.path) ?? [];
   const entry = signed.get(key);

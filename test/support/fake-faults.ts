@@ -117,6 +117,20 @@ export interface CdnFaults extends AnswerFaults {
   refusesMultiRange?: boolean;
 }
 
+export interface PushFaults extends AnswerFaults {
+  /** How the place of an upload is told; default `relative`. `elsewhere`: at the CDN's port, signed, without Authorization. */
+  location?: "relative" | "absolute" | "stateful" | "elsewhere";
+  /** `OCI-Chunk-Min-Length` of an upload that begins. */
+  chunkMinLength?: number;
+  /** What happens after so many bytes of a body: the connection breaks, or the answer comes early. */
+  interrupt?: Interruption;
+}
+
+export interface Interruption {
+  readonly afterBytes: number;
+  readonly how: "reset" | "answer" | "stall";
+}
+
 export interface Faults {
   auth: AuthFaults;
   ping: AnswerFaults;
@@ -125,7 +139,7 @@ export interface Faults {
   tags: TagFaults;
   /** `status: 404` with `code`, 405 or 406 for registries without the API (protocol R56, R62). */
   referrers: AnswerFaults;
-  push: AnswerFaults;
+  push: PushFaults;
   token: TokenFaults;
   cdn: CdnFaults;
 }

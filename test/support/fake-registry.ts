@@ -17,6 +17,8 @@ import { createFakeContent, parseTarget, type FakeContent, type FakeTarget } fro
 import { createGate, deliver, errorBody, utf8, type Plan } from "./fake-delivery.ts";
 import { faultsFor, noFaults, type AnswerFaults, type Faults, type Redirect } from "./fake-faults.ts";
 import { createFakeTokenServer } from "./fake-token-server.ts";
+import { createFakeUploads } from "./fake-uploads.ts";
+import { createFakeWrites, isWrite } from "./fake-writes.ts";
 import { createRequestLog, type RecordedRequest, type RequestFilter } from "./request-log.ts";
 import { createWireServer, type WireRequest, type WireServer, type WireServerOptions } from "./wire-server.ts";
 
@@ -61,6 +63,11 @@ export interface FakeRegistry {
   release(): void;
   /** Resolves when so many answers stall. */
   untilHeld(count: number): Promise<void>;
+  /** Requests whose body broke off before its end. */
+  countBroken(): number;
+  untilBroken(count: number): Promise<void>;
+  /** Uploads that were begun and neither finished nor given up. */
+  openUploads(): number;
   /** Breaks idle keep-alive connections of registry and CDN (protocol R257). */
   closeIdle(): void;
   expireTokens(): void;
@@ -82,9 +89,18 @@ export async function createFakeRegistry(options: FakeRegistryOptions = {}): Pro
   let bytesSent = 0;
   const delivery = { gate: createGate(), sent: (bytes: number) => void (bytesSent += bytes) };
   const parts = { faults: () => faults, delivery };
-  const cdn = await createFakeCdn(options, { ...parts, log: cdnLog });
+  const uploads = createFakeUploads({ content, urls: () => ({ own: registry.url, storage: cdn.url }) });
+  const writes = createFakeWrites({ content, uploads, basePath });
+  const broken = createRequestLog();
+  const cdn = await createFakeCdn(options, { ...parts, log: cdnLog, uploads: uploads.elsewhere });
   const tokenServer = await createFakeTokenServer(options, { ...parts, access, log: tokenLog });
-  const server = await createWireServer(options, async (request, answer) => {
+  const wire: WireServerOptions = {
+    ...options,
+    interrupt: ({ method, path }) =>
+      parseTarget(path.slice(basePath.length))?.kind === "push" && method !== "GET" ? faults.push.interrupt : undefined,
+    broken: (head) => broken.add({ ...head, body: new Uint8Array(), at: performance.now() }),
+  };
+  const server = await createWireServer(wire, async (request, answer) => {
     log.add(request);
     const planned = planFor(request);
     await deliver({ request, answer }, planned.plan, planned.faults, delivery);
@@ -100,10 +116,9 @@ export async function createFakeRegistry(options: FakeRegistryOptions = {}): Pro
     if (refusal !== undefined) return { plan: refusal, faults: {} };
     const linkBase = faults.tags.link === "absolute" ? server.url + basePath : basePath;
     const felt = faultsFor(faults[target.kind], request);
-    const isRead = request.method === "GET" || request.method === "HEAD";
-    const plan = isRead
-      ? content.answer(target, request.query, linkBase)
-      : jsonError(405, "UNSUPPORTED", "the fake takes no writes yet");
+    const plan = isWrite(target, request)
+      ? writes.answer(target, request, faults.push)
+      : content.answer(target, request.query, linkBase);
     const redirect = plan.status === 200 ? felt.redirect : undefined;
     if (redirect === undefined || !(redirect.methods ?? ["GET", "HEAD"]).includes(request.method))
       return { plan, faults: felt };
@@ -140,13 +155,13 @@ export async function createFakeRegistry(options: FakeRegistryOptions = {}): Pro
     if (registry.auth === "none") return undefined;
     const authorization = request.headers.get("authorization");
     const isPing = target.kind === "ping";
-    const isWrite = request.method !== "GET" && request.method !== "HEAD";
+    const isReading = request.method === "GET" || request.method === "HEAD";
     if (registry.auth === "basic") {
       const basic = access.basicUser(authorization);
       if (basic === undefined || basic === "bad") return challenge(target, undefined);
-      const isAllowed = isWrite
-        ? access.mayWrite(basic.user, target.repository)
-        : access.mayRead(basic.user, target.repository);
+      const isAllowed = isReading
+        ? access.mayRead(basic.user, target.repository)
+        : access.mayWrite(basic.user, target.repository);
       return isPing || isAllowed ? undefined : jsonError(403, "DENIED", "requested access to the resource is denied");
     }
     const bearer = access.bearer(authorization);
@@ -156,7 +171,7 @@ export async function createFakeRegistry(options: FakeRegistryOptions = {}): Pro
     if (faults.auth.hideAbsent && !content.repositories.has(target.repository) && bearer.user === undefined) {
       return challenge(target, "insufficient_scope");
     }
-    const needed = isWrite ? "push" : "pull";
+    const needed = isReading ? "pull" : request.method === "DELETE" ? "delete" : "push";
     return bearer.granted.get(target.repository)?.includes(needed)
       ? undefined
       : challenge(target, "insufficient_scope");
@@ -210,6 +225,9 @@ export async function createFakeRegistry(options: FakeRegistryOptions = {}): Pro
     add: content.add,
     release: delivery.gate.release,
     untilHeld: delivery.gate.untilHeld,
+    countBroken: () => broken.count(),
+    untilBroken: (count) => broken.until({}, count),
+    openUploads: uploads.open,
     closeIdle() {
       for (const each of servers) each.closeIdle();
     },
@@ -217,7 +235,7 @@ export async function createFakeRegistry(options: FakeRegistryOptions = {}): Pro
     expireUrls: cdn.expireUrls,
     reset() {
       Object.assign(faults, noFaults());
-      for (const each of [log, tokenLog, cdnLog]) each.clear();
+      for (const each of [log, tokenLog, cdnLog, broken]) each.clear();
       delivery.gate.release();
       access.expireTokens();
       cdn.forget();

@@ -25,6 +25,8 @@ export interface RequestReader {
   nextHead(): Promise<WireRequestHead | undefined>;
   /** The body that belongs to this head; undefined when it broke off or is larger than 256 MiB. */
   body(head: WireRequestHead): Promise<Uint8Array | undefined>;
+  /** At least so many raw bytes of a body, in whatever framing; what follows is dropped. Undefined when it broke off. */
+  some(count: number): Promise<Uint8Array | undefined>;
 }
 
 /** Room for the 8 KB tokens some registries issue, several times over (protocol R104). */
@@ -35,7 +37,9 @@ export function createRequestReader(socket: net.Socket): RequestReader {
   let buffered: Buffer = Buffer.alloc(0);
   let isEnded = false;
   let wake: () => void = () => {};
+  let isDropping = false;
   socket.on("data", (chunk: Buffer) => {
+    if (isDropping) return;
     buffered = buffered.length === 0 ? chunk : Buffer.concat([buffered, chunk]);
     wake();
   });
@@ -78,6 +82,12 @@ export function createRequestReader(socket: net.Socket): RequestReader {
       if (/100-continue/i.test(head.headers.get("expect") ?? "")) socket.write("HTTP/1.1 100 Continue\r\n\r\n");
       if (/chunked/i.test(head.headers.get("transfer-encoding") ?? "")) return readChunks(takeUntil, takeExactly);
       return takeExactly(Number(head.headers.get("content-length") ?? "0"));
+    },
+    async some(count) {
+      const bytes = await takeExactly(count);
+      isDropping = true;
+      buffered = Buffer.alloc(0);
+      return bytes;
     },
   };
 }

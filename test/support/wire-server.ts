@@ -26,7 +26,18 @@ export interface WireAnswer {
 
 export type WireHandler = (request: WireRequest, answer: WireAnswer) => Promise<void>;
 
+/** What a server does to a request whose body it has read only in part. */
+export interface Interruption {
+  readonly afterBytes: number;
+  /** `answer`: the handler answers at once and the connection ends; `stall`: nothing more is read. */
+  readonly how: "reset" | "answer" | "stall";
+}
+
 export interface WireServerOptions {
+  /** Asked before a body is read. */
+  interrupt?: (head: WireRequestHead) => Interruption | undefined;
+  /** Called for a request whose body broke off. */
+  broken?: (head: WireRequestHead) => void;
   /** Serve TLS with this chain and key (PEM); `ca` asks for a client certificate of that authority. */
   tls?: { cert: string; key: string; ca?: string };
   /** Address to bind, default 127.0.0.1. */
@@ -59,7 +70,7 @@ export async function createWireServer(options: WireServerOptions, handler: Wire
     socket.setNoDelay(true);
     socket.on("error", () => socket.destroy()); // a reset by the client is an ordinary end here
     socket.on("close", () => sockets.delete(socket));
-    serveConnection(socket, state, handler);
+    serveConnection(socket, { state, options }, handler);
   };
   const server = listenerFor(options, accept);
   const hostname = options.hostname ?? "127.0.0.1";
@@ -96,22 +107,40 @@ function listenerFor(options: WireServerOptions, accept: (socket: net.Socket) =>
   return server;
 }
 
-function serveConnection(socket: net.Socket, state: { busy: boolean }, handler: WireHandler): void {
+interface Served {
+  readonly state: { busy: boolean };
+  readonly options: WireServerOptions;
+}
+
+function serveConnection(socket: net.Socket, { state, options }: Served, handler: WireHandler): void {
   const reader = createRequestReader(socket);
   const gone = new Promise<void>((resolve) => socket.once("close", () => resolve()));
   const serveNext = async (): Promise<void> => {
     const head = await reader.nextHead();
     if (head === undefined || socket.destroyed) return;
     state.busy = true;
-    const body = await reader.body(head);
-    if (body === undefined) return void socket.destroy();
+    const interruption = options.interrupt?.(head);
+    const body = interruption === undefined ? await reader.body(head) : await interrupted(interruption);
+    if (body === undefined) {
+      options.broken?.(head);
+      return void socket.destroy();
+    }
     let keep = false;
     const answer = answerOn(socket, gone, (how) => {
       state.busy = false;
-      keep = how === "keep";
+      keep = how === "keep" && interruption === undefined;
     });
     await handler({ ...head, body, at: performance.now() }, answer);
+    if (interruption !== undefined) socket.end(); // the rest of the body is read and dropped until the client stops
     if (keep && !socket.destroyed) return serveNext();
+  };
+  const interrupted = async ({ afterBytes, how }: Interruption): Promise<Uint8Array | undefined> => {
+    const some = await reader.some(afterBytes);
+    if (how === "answer") return some;
+    if (how === "reset") socket.resetAndDestroy();
+    else socket.pause();
+    await gone;
+    return undefined;
   };
   serveNext().catch((error: unknown) => {
     // A fault in the fake itself must not look like a fault of the product: say so on the wire's other end and here.
@@ -150,6 +179,9 @@ export function encodeHead(status: number, lines: readonly HeaderLine[], version
 
 const REASONS: Record<number, string> = {
   200: "OK",
+  201: "Created",
+  202: "Accepted",
+  204: "No Content",
   206: "Partial Content",
   301: "Moved Permanently",
   302: "Found",
