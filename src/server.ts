@@ -13,6 +13,7 @@ import { type Observed, isFromThisMachine } from "./http/metrics.ts";
 import { createRegistryHandler } from "./http/registry.ts";
 import { createTokenHandler } from "./http/token.ts";
 import { createAccess } from "./proxy/access.ts";
+import { createClientLimits } from "./proxy/client-limits.ts";
 import { createClients } from "./proxy/client.ts";
 import { createLoginService } from "./proxy/login.ts";
 import { createOriginReader } from "./proxy/origin.ts";
@@ -128,10 +129,11 @@ function createApplication(settings: Settings, { log, maps, build }: ServerDepen
     { allowPush: settings.allowPush, pseudonym: state.pseudonym },
     { access, upstream, map, locations: createUploadLocations(sealer), changed: pull.changed },
   );
+  const limits = createClientLimits(settings.clientLimits, () => performance.now());
   const budget = { headerBudgetMs: HEADER_BUDGET_MS };
   const registry = createRegistryHandler(
     { ...budget, pseudonym: state.pseudonym },
-    { map, routing, originOf, clients, access, pull, push },
+    { map, routing, originOf, clients, access, pull, push, limits },
   );
   const login = createLoginService({ pseudonym: state.pseudonym }, { clients, upstream, map });
   const token = createTokenHandler(
@@ -166,6 +168,7 @@ function createApplication(settings: Settings, { log, maps, build }: ServerDepen
       },
       newId,
       finished(exchange, outcome) {
+        limits.leave(exchange);
         accessLog.finished(exchange, outcome);
         metrics.finished(exchange, outcome);
       },

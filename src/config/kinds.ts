@@ -4,6 +4,7 @@
  */
 import { isIP } from "node:net";
 import { domainToASCII } from "node:url";
+import { type RequestRate, parseRequestRate } from "../registry/request-rate.ts";
 import type { ListenAddress, MapLocation, TcpAddress } from "./settings.ts";
 import { formatTime, parseListen, parsePeerRange, parseSize, parseTcpAddress, parseTime, quoted } from "./units.ts";
 
@@ -45,6 +46,8 @@ export const MAP_LOCATION: Kind<MapLocation> = text("FILE|URL", parseMapLocation
 export const REGISTRY_NAME: Kind<string> = text("KEY|URL", parseRegistryName);
 
 export const SIZE: Kind<number> = text("SIZE", parseSize);
+export const RATE: Kind<RequestRate> = text("COUNT/s|m|h", parseRate);
+export const COUNT: Kind<number> = text("COUNT", parseCount);
 
 /** A time between two limits, in milliseconds. */
 export function time(minMs: number, maxMs: number = MAX_TIMER_MS): Kind<number> {
@@ -53,6 +56,17 @@ export function time(minMs: number, maxMs: number = MAX_TIMER_MS): Kind<number> 
     if (ms >= minMs && ms <= maxMs) return ms;
     throw new Error(`expected a time from ${formatTime(minMs)} to ${formatTime(maxMs)}, got ${quoted(written)}`);
   });
+}
+
+function parseRate(written: string): RequestRate {
+  const rate = parseRequestRate(written);
+  if (rate === undefined) throw new Error(`expected requests over time such as 100/s or 600/m, got ${quoted(written)}`);
+  return rate;
+}
+
+function parseCount(written: string): number {
+  if (!/^[1-9]\d{0,8}$/.test(written)) throw new Error(`expected a number from 1, got ${quoted(written)}`);
+  return Number(written);
 }
 
 /** One of a few words, in any case. */

@@ -190,6 +190,7 @@ function settingsOf({ read, inherited, dependencies }: Sources): Settings {
     client: { ...CLIENT_DEFAULTS, ...inherited.client },
     sharePrivate: read(OPTIONS.sharePrivate) ?? false,
     allowPush: read(OPTIONS.allowPush) ?? false,
+    clientLimits: { requests: read(OPTIONS.clientRequests), transfers: read(OPTIONS.clientTransfers) },
     stateDir: read(OPTIONS.stateDir) ?? defaultStateDir(dependencies.env),
     drainTimeoutMs: read(OPTIONS.drainTimeout) ?? 0,
     log: {

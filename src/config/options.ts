@@ -15,6 +15,8 @@ import {
   PROXY,
   MAX_AGE_MS,
   ONE_LISTEN,
+  COUNT,
+  RATE,
   REGISTRY_NAME,
   SIZE,
   SWITCH,
@@ -100,6 +102,18 @@ export const OPTIONS = {
     inherited: ["TARGET_UPSTREAM"],
     defaultText: "what the map says",
     help: "Key or URL of the registry that is meant when a request names none. Wins over the map.",
+  }),
+  clientRequests: option(RATE, {
+    group: "Listening",
+    flag: "client-requests",
+    defaultText: "no limit",
+    help: "Registry requests that one client (user or address) may make: so many at once, given back over the second, minute or hour. More get 429.",
+  }),
+  clientTransfers: option(COUNT, {
+    group: "Listening",
+    flag: "client-transfers",
+    defaultText: "no limit",
+    help: "Manifests and blobs that one client may have under way at once. More get 429.",
   }),
   allowPush: option(SWITCH, {
     group: "Registries",

@@ -4,6 +4,7 @@
  */
 import type { Log, LogOptions } from "../log.ts";
 import type { RegistryMap, TagRule } from "../registry/registry.ts";
+import type { RequestRate } from "../registry/request-rate.ts";
 import type { OutgoingProxies } from "../upstream/proxy.ts";
 
 /** `:5000`, `127.0.0.1:5000`, `[::1]:5000`. */
@@ -122,6 +123,8 @@ export interface Settings {
   readonly sharePrivate: boolean;
   /** Writes are passed through to every registry. */
   readonly allowPush: boolean;
+  /** How much one client may ask for; undefined: as much as it likes. */
+  readonly clientLimits: { readonly requests: RequestRate | undefined; readonly transfers: number | undefined };
   /** Folder for the token key and the `Via` pseudonym; made with mode 0700 by whoever writes there first. */
   readonly stateDir: string;
   /** How long the first SIGTERM waits for running transfers. */

@@ -31,6 +31,7 @@ describe("loadSettings()", () => {
       client: { headerTimeoutMs: 60_000, bodyTimeoutMs: 60_000, sendTimeoutMs: 60_000, keepAliveTimeoutMs: 75_000 },
       sharePrivate: false,
       allowPush: false,
+      clientLimits: { requests: undefined, transfers: undefined },
       stateDir: "/home/me/.local/state/layover",
       drainTimeoutMs: 30_000,
       log: { level: "info", format: "json" },

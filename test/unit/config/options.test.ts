@@ -31,6 +31,8 @@ const TEXTS: Record<OptionName, fc.Arbitrary<string>> = {
   ),
   registryMapRefresh: time,
   defaultRegistry: fc.oneof(label, origin),
+  clientRequests: fc.constantFrom("100/s", "600/m", "1/h"),
+  clientTransfers: fc.constantFrom("1", "64"),
   allowPush: toggle,
   sharePrivate: toggle,
   domainSuffix: label.map((name) => `${name}.example`),

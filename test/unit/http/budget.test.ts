@@ -4,6 +4,7 @@
  */
 import { afterAll, beforeEach, describe, expect, test } from "bun:test";
 import { RegistryError } from "../../../src/errors.ts";
+import { createClientLimits } from "../../../src/proxy/client-limits.ts";
 import { createPush } from "../../../src/proxy/push.ts";
 import { createUploadLocations } from "../../../src/proxy/upload-location.ts";
 import { createPull } from "../../../src/proxy/pull.ts";
@@ -68,6 +69,7 @@ function handlerOf(client: UpstreamClient, ...urls: [string, ...string[]]) {
       clients: createClients({ sealer, map: () => map, now: Date.now }),
       access,
       pull: createPull(access, undefined),
+      limits: createClientLimits({ requests: undefined, transfers: undefined }, () => performance.now()),
       push: createPush(
         { allowPush: false, pseudonym: "layover-test" },
         {
