@@ -70,6 +70,8 @@ export interface FakeRegistry {
   openUploads(): number;
   /** Breaks idle keep-alive connections of registry and CDN (protocol R257). */
   closeIdle(): void;
+  /** Registry, token server and CDN refuse connections from now on; answers that are under way go on to their end. */
+  goDown(): void;
   expireTokens(): void;
   expireUrls(): void;
   /** Clears faults, counters, tokens and URLs; keeps content and users. */
@@ -230,6 +232,9 @@ export async function createFakeRegistry(options: FakeRegistryOptions = {}): Pro
     openUploads: uploads.open,
     closeIdle() {
       for (const each of servers) each.closeIdle();
+    },
+    goDown() {
+      for (const each of servers) each.refuse();
     },
     expireTokens: access.expireTokens,
     expireUrls: cdn.expireUrls,

@@ -56,6 +56,8 @@ export interface WireServer {
   connections(): number;
   /** Breaks connections that wait for a next request, as a registry's idle timer does (protocol R257). */
   closeIdle(): void;
+  /** Refuses connections from now on, as a registry that is down does. Answers that are under way go on to their end. */
+  refuse(): void;
   /** Stops listening and breaks every connection. */
   close(): Promise<void>;
 }
@@ -63,6 +65,7 @@ export interface WireServer {
 export async function createWireServer(options: WireServerOptions, handler: WireHandler): Promise<WireServer> {
   const sockets = new Map<net.Socket, { busy: boolean }>();
   let accepted = 0;
+  let isRefusing = false;
   const accept = (socket: net.Socket): void => {
     accepted++;
     const state = { busy: false };
@@ -70,7 +73,7 @@ export async function createWireServer(options: WireServerOptions, handler: Wire
     socket.setNoDelay(true);
     socket.on("error", () => socket.destroy()); // a reset by the client is an ordinary end here
     socket.on("close", () => sockets.delete(socket));
-    serveConnection(socket, { state, options }, handler);
+    serveConnection(socket, { state, isLast: () => isRefusing, options }, handler);
   };
   const server = listenerFor(options, accept);
   const hostname = options.hostname ?? "127.0.0.1";
@@ -80,6 +83,9 @@ export async function createWireServer(options: WireServerOptions, handler: Wire
   });
   const address = server.address();
   if (address === null || typeof address === "string") throw new Error(`expected a TCP address, got ${address}`);
+  const closeIdle = (): void => {
+    for (const [socket, state] of sockets) if (!state.busy) socket.destroy();
+  };
   const host = `${hostname.includes(":") ? `[${hostname}]` : hostname}:${address.port}`;
   return {
     url: `${options.tls ? "https" : "http"}://${host}`,
@@ -87,8 +93,11 @@ export async function createWireServer(options: WireServerOptions, handler: Wire
     port: address.port,
     openRequests: () => [...sockets.values()].filter((state) => state.busy).length,
     connections: () => accepted,
-    closeIdle() {
-      for (const [socket, state] of sockets) if (!state.busy) socket.destroy();
+    closeIdle,
+    refuse() {
+      isRefusing = true;
+      server.close();
+      closeIdle();
     },
     async close() {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
@@ -109,10 +118,12 @@ function listenerFor(options: WireServerOptions, accept: (socket: net.Socket) =>
 
 interface Served {
   readonly state: { busy: boolean };
+  /** Whether the connection ends with the answer that is under way. */
+  readonly isLast: () => boolean;
   readonly options: WireServerOptions;
 }
 
-function serveConnection(socket: net.Socket, { state, options }: Served, handler: WireHandler): void {
+function serveConnection(socket: net.Socket, { state, isLast, options }: Served, handler: WireHandler): void {
   const reader = createRequestReader(socket);
   const gone = new Promise<void>((resolve) => socket.once("close", () => resolve()));
   const serveNext = async (): Promise<void> => {
@@ -131,6 +142,7 @@ function serveConnection(socket: net.Socket, { state, options }: Served, handler
       keep = how === "keep" && interruption === undefined;
     });
     await handler({ ...head, body, at: performance.now() }, answer);
+    if (isLast()) return void socket.end();
     if (interruption !== undefined) socket.end(); // the rest of the body is read and dropped until the client stops
     if (keep && !socket.destroyed) return serveNext();
   };
