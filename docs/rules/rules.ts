@@ -7,6 +7,5 @@ export type Rule = string | { readonly rule: string; readonly because: string };
 export type Rules = Readonly<Record<string, Rule>>;
 
 export const BECAUSE = {
-  push: "belongs to writes, which are answered 405 until they are passed through",
   cache: "belongs to the cache",
 } as const;

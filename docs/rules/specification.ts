@@ -1,9 +1,9 @@
 /** R1–R91: the distribution specification: endpoints, names, content, lists, referrers. */
-import { BECAUSE, type Rules } from "./rules.ts";
+import type { Rules } from "./rules.ts";
 
 export const SPECIFICATION: Rules = {
   R1: "ping, blobs and manifests by GET and HEAD: the whole category Pull",
-  R2: "a category is claimed whole or not at all: pulls and lists work, each write is refused",
+  R2: "a category is claimed whole or not at all: without the switch each write is refused",
   R3: "`/v2/` is 200 with `{}`, or 401 with a challenge",
   R4: "`/v2` is the ping as `/v2/` is, without a redirect",
   R5: "`Docker-Distribution-API-Version` on every answer",
@@ -71,10 +71,20 @@ export const SPECIFICATION: Rules = {
     rule: "GitLab takes the fallback tag for the digest itself",
     because: "matters only to who makes referrers up (R57): the tag passes as it is",
   },
-  R64: { rule: "`OCI-Subject` on a pushed manifest", because: BECAUSE.push },
-  R65: "writes are 405 UNSUPPORTED",
+  R64: "`OCI-Subject` on a pushed manifest",
+  R65: "without the switch writes are 405 UNSUPPORTED",
   R66: "and the message says that this is read-only",
+  R67: "where an upload goes on: any kind of Location comes back here, and goes to the registry byte for byte",
+  R68: "a Location is always a whole URL",
   R69: "an upload that goes on at another host takes no credentials there",
+  R70: "the range of a piece has no unit",
+  R71: "how far an upload got; a piece out of order is 416",
+  R72: "the state of an upload by GET",
+  R73: "an upload begins with an empty body; the registry's smallest piece is told",
+  R74: "the Location of what was pushed can be pulled",
+  R75: "mounts: `from` in the registry's own names, or no mount at all",
+  R76: "parameters of later specifications pass",
+  R77: "further tags, each in a line of its own",
   R80: "a body that is written goes on as it comes, and is sent once",
   R82: "with its length, never in chunks of our own making",
   R81: "`Expect: 100-continue` is answered before the body, or with 100",

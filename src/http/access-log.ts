@@ -35,7 +35,7 @@ export function createAccessLog(log: Log, originOf: OriginReader): AccessLog {
         client: originOf(exchange).client,
         method: exchange.method,
         host: exchange.host?.text,
-        uri: cut(exchange.path.startsWith("/token/") ? withoutUserinfo(exchange.path) : exchange.path),
+        uri: cut(shown(exchange.path)),
         status: outcome.status,
         bytes: outcome.bytesSent,
         ms: Math.round(outcome.durationMs),
@@ -61,6 +61,12 @@ function headOf(exchange: Exchange): Record<string, string> {
     head[cut(name)] = isSecret ? "[redacted]" : cut(value);
   }
   return head;
+}
+
+/** The path without what opens something: the name of an upload's session leads to it, at another host without a login too. */
+function shown(path: string): string {
+  if (path.startsWith("/token/")) return withoutUserinfo(path);
+  return path.replace(/(\/blobs\/uploads\/).+/, "$1…");
 }
 
 /** `/token/https://user:password@host/` is what a client may write: the name stays, the secret does not. */
