@@ -188,6 +188,7 @@ export function createUpkeep(options: UpkeepOptions, dependencies: UpkeepDepende
     let toldMs = now();
     for await (const { digest, bytes } of store.list()) {
       const verdict = await verdictOf(digest, signal);
+      await records.settled(); // what was found is written down: the disk sets the pace, not the loop
       if (verdict === undefined) continue; // removed meanwhile
       counts[verdict] += 1;
       counts.bytes += bytes;
