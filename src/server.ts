@@ -26,8 +26,8 @@ import type { RoutingOptions } from "./registry/route.ts";
 import { type Aside, newId, openAdmin, openMonitor } from "./server-aside.ts";
 import { type OpenedCache, openCache } from "./server-cache.ts";
 import { type Metrics, createMetrics } from "./server-metrics.ts";
-import { type UpstreamClient, type UpstreamOptions, createUpstreamClient } from "./upstream/client.ts";
-import { createCredentials } from "./upstream/credentials.ts";
+import { type UpstreamClient, type UpstreamNotice, type UpstreamOptions, createUpstreamClient } from "./upstream/client.ts";
+import { type CredentialNotice, type Credentials, createCredentials } from "./upstream/credentials.ts";
 
 /** From a request to its header block (product section 4; containerd gives up after 30 s, protocol R174). */
 export const HEADER_BUDGET_MS = 25_000;
@@ -41,8 +41,11 @@ export async function startServer(settings: Settings, dependencies: ServerDepend
   const { log } = dependencies;
   const state = await openState(settings.stateDir, log);
   const metrics = createMetrics(dependencies.build);
+  const notice = ({ message, ...facts }: CredentialNotice | UpstreamNotice) => log.warn(facts, message);
+  const credentials = createCredentials({ notice });
   const upstream = createUpstreamClient(upstreamOptions(settings, dependencies.build.version), {
-    notice: ({ message, ...facts }) => log.warn(facts, message),
+    notice,
+    refused: credentials.refused,
     meter: metrics.upstream,
   });
   const cache =
@@ -58,7 +61,7 @@ export async function startServer(settings: Settings, dependencies: ServerDepend
     metrics: metrics.text,
     registries: () => metrics.states(dependencies.maps.current()),
   };
-  const http = createApplication(settings, dependencies, { state, upstream, cache, metrics, observed });
+  const http = createApplication(settings, dependencies, { state, upstream, credentials, cache, metrics, observed });
   metrics.watch({ http, cache: cache?.readings });
   const opened: Opened = { listeners: [], certificate: undefined, monitor: undefined };
   // First, so that whoever reads "listening" may use it.
@@ -74,6 +77,7 @@ export async function startServer(settings: Settings, dependencies: ServerDepend
     await closeListeners(opened);
     await opened.monitor?.close();
     await cache?.close();
+    credentials.close();
     await upstream.close();
     throw new StartError(error instanceof Error ? error.message : String(error), { cause: error });
   }
@@ -90,6 +94,7 @@ export async function startServer(settings: Settings, dependencies: ServerDepend
       await closeListeners(opened);
       await http.drain(graceMs);
       await cache?.close();
+      credentials.close();
       await upstream.close();
       metrics.close();
       await opened.monitor?.close(); // last: until here it says "not ready"
@@ -100,13 +105,14 @@ export async function startServer(settings: Settings, dependencies: ServerDepend
 interface Parts {
   readonly state: State;
   readonly upstream: UpstreamClient;
+  readonly credentials: Credentials;
   readonly cache: OpenedCache | undefined;
   readonly metrics: Metrics;
   readonly observed: Observed;
 }
 
 function createApplication(settings: Settings, { log, maps, build }: ServerDependencies, parts: Parts): HttpServer {
-  const { state, upstream, cache, metrics, observed } = parts;
+  const { state, upstream, credentials, cache, metrics, observed } = parts;
   const map = () => maps.current();
   const routing = (): RoutingOptions => ({
     domainSuffix: settings.hosts.domainSuffix,
@@ -122,7 +128,7 @@ function createApplication(settings: Settings, { log, maps, build }: ServerDepen
   const clients = createClients({ sealer, map, now: Date.now });
   const access = createAccess(
     { sharePrivate: settings.sharePrivate, pseudonym: state.pseudonym },
-    { upstream, credentialOf: createCredentials().current, fingerprint: sealer.fingerprint },
+    { upstream, credentialOf: credentials.current, fingerprint: sealer.fingerprint },
   );
   const pull = createPull(access, cache?.cache);
   const push = createPush(

@@ -3,12 +3,15 @@
  * fault with its mend. Nothing is changed and nothing listens.
  */
 import { X509Certificate, createPrivateKey } from "node:crypto";
+import { stat } from "node:fs/promises";
 import { createMapSource } from "../config/map-source.ts";
 import type { BuildInfo, MapSettings, Settings, TlsSettings } from "../config/settings.ts";
 import { formatUpstream } from "../config/upstream-url.ts";
 import type { Log } from "../log.ts";
 import type { ConfiguredCredential, Registry, Upstream } from "../registry/registry.ts";
-import { createUpstreamClient } from "../upstream/client.ts";
+import { createUpstreamClient, type UpstreamClient } from "../upstream/client.ts";
+import { describeSource } from "../upstream/credential-source.ts";
+import { createCredentials, type Credentials } from "../upstream/credentials.ts";
 import { createAsker, mapServer, type Asker } from "./ask.ts";
 
 export interface CheckDependencies {
@@ -30,6 +33,8 @@ export interface Finding {
 const AT_ONCE = 8;
 /** Let's Encrypt renews 30 days before the end; two weeks before it something has gone wrong. */
 const SOON_MS = 14 * 86_400_000;
+/** Of a file's mode. */
+const READABLE_BY_OTHERS = 0o004;
 
 /**
  * Looks at everything.
@@ -40,7 +45,9 @@ export async function check(settings: Settings, dependencies: CheckDependencies)
   const asker = createAsker(settings.upstream, build.version);
   const request = (url: URL, signal: AbortSignal) => asker.ask(url, mapServer(url), signal);
   try {
-    const maps = await createMapSource(settings.map, { log, readFile, request });
+    const secretFiles = new Set(settings.tls === undefined ? [] : [settings.tls.keyFile]);
+    const onSecretFile = (path: string) => void secretFiles.add(path);
+    const maps = await createMapSource(settings.map, { log, readFile, request, onSecretFile });
     maps.close();
     const { registries, default: meant } = maps.current();
     const upstreams = registries.flatMap((registry) => registry.upstreams.map((upstream) => ({ registry, upstream })));
@@ -56,7 +63,8 @@ export async function check(settings: Settings, dependencies: CheckDependencies)
       },
       ...(settings.tls === undefined ? [] : [await checkCertificate(settings.tls, dependencies)]),
       ...(await inBatches(upstreams, ({ registry, upstream }) => checkUpstream(registry, upstream, asker))),
-      ...(await checkCredentials(credentials, settings, build)),
+      ...(await checkCredentials(credentials, { settings, build, now: dependencies.now })),
+      ...(await checkSecretFiles(secretFiles)),
     ];
   } finally {
     await asker.close();
@@ -150,31 +158,61 @@ interface Configured {
   readonly credential: ConfiguredCredential;
 }
 
-async function checkCredentials(
-  configured: readonly Configured[],
-  { upstream }: Settings,
-  { version }: BuildInfo,
-): Promise<Finding[]> {
-  const client = createUpstreamClient({ ...upstream, version });
+async function checkCredentials(configured: readonly Configured[], asking: Asking): Promise<Finding[]> {
+  const credentials = createCredentials({ now: asking.now });
+  const client = createUpstreamClient({ ...asking.settings.upstream, version: asking.build.version });
   try {
-    return await inBatches(configured, async ({ registry, credential }): Promise<Finding> => {
-      const subject = registry.key;
-      const who = `user ${credential.username} at ${credential.origin}`;
-      const limits = { signal: AbortSignal.timeout(30_000), deadlineMs: performance.now() + 30_000 };
-      try {
-        const verdict = await client.verify(registry, { ...credential, id: "check" }, { ...limits, scopes: [] });
-        if (verdict === "accepted") return { verdict: "ok", subject, text: `${who}: accepted` };
-        if (verdict === "unneeded")
-          return { verdict: "warn", subject, text: `${who}: not needed, the registry asks nobody to log in` };
-        return { verdict: "fail", subject, text: `${who}: refused; check user name and password in the map` };
-      } catch (error) {
-        // The finding this command is for.
-        return { verdict: "fail", subject, text: `${who}: could not be tried: ${reasonOf(error)}` };
-      }
-    });
+    return await inBatches(configured, (one) => checkCredential(one, { credentials, client }));
   } finally {
+    credentials.close();
     await client.close();
   }
+}
+
+interface Asking extends Pick<CheckDependencies, "build" | "now"> {
+  readonly settings: Settings;
+}
+
+/** Gets it as a pull would, and shows it to its registry. */
+async function checkCredential(
+  { registry, credential: configured }: Configured,
+  { credentials, client }: { credentials: Credentials; client: UpstreamClient },
+): Promise<Finding> {
+  const subject = registry.key;
+  const patterns = configured.repositories.length === 0 ? "" : ` for ${configured.repositories.join(", ")}`;
+  const who = `${describeSource(configured.source)} at ${configured.origin}${patterns}`;
+  const limits = { signal: AbortSignal.timeout(30_000), deadlineMs: performance.now() + 30_000 };
+  try {
+    const { credential, expiresAtMs } = await credentials.obtain(configured);
+    const verdict = await client.verify(registry, credential, { ...limits, scopes: [] });
+    const end = expiresAtMs === undefined ? "" : `; renewed before ${new Date(expiresAtMs).toISOString()}`;
+    if (verdict === "accepted") return { verdict: "ok", subject, text: `${who}: accepted${end}` };
+    if (verdict === "unneeded")
+      return { verdict: "warn", subject, text: `${who}: not needed, the registry asks nobody to log in` };
+    return { verdict: "fail", subject, text: `${who}: refused; check the account where it is configured` };
+  } catch (error) {
+    // The finding this command is for.
+    return { verdict: "fail", subject, text: `${who}: could not be tried: ${reasonOf(error)}` };
+  }
+}
+
+/** Whoever has an account on this machine could read them. */
+async function checkSecretFiles(paths: ReadonlySet<string>): Promise<Finding[]> {
+  const findings = await Promise.all([...paths].map(checkSecretFile));
+  return findings.filter((finding) => finding !== undefined);
+}
+
+async function checkSecretFile(path: string): Promise<Finding | undefined> {
+  const mode = await stat(path).then(
+    ({ mode }) => mode,
+    () => 0,
+  ); // one that cannot be had is told by who wants it
+  if ((mode & READABLE_BY_OTHERS) === 0) return undefined;
+  return {
+    verdict: "warn",
+    subject: "secrets",
+    text: `${path} holds a secret and every user of this machine may read it; chmod o-r ${path}`,
+  };
 }
 
 async function inBatches<T>(items: readonly T[], one: (item: T) => Promise<Finding>): Promise<Finding[]> {

@@ -4,6 +4,7 @@
  * understood is one warning and never stops the start.
  */
 import { readDocxyNames } from "./compat-docxy.ts";
+import { readAuthRegistries } from "./compat-auth-registries.ts";
 import { isForRegistryProxy, readTagTiers } from "./compat-registry-proxy.ts";
 import {
   adopt,
@@ -14,6 +15,7 @@ import {
   type Draft,
   type InheritedDependencies,
 } from "./inherited.ts";
+import type { HostLogin } from "./docker-config.ts";
 import { MAX_TIMER_MS, parseProxyUrl } from "./kinds.ts";
 import { OPTIONS, type OptionName } from "./options.ts";
 import type { ClientSettings } from "./settings.ts";
@@ -34,6 +36,7 @@ export interface Inherited {
   readonly client: Partial<ClientSettings>;
   readonly proxies: OutgoingProxies;
   readonly dockerHub: { readonly username: string; readonly password: string } | undefined;
+  readonly authRegistries: readonly HostLogin[];
   /** Behind the `tags` of each registry (`MANIFEST_CACHE_*`). */
   readonly tagTiers: readonly TagRule[];
   /** Answers carry the header lines of docker-registry-proxy: one of its variables is set (compat C16). */
@@ -55,6 +58,10 @@ export const OTHER_NAMES: Readonly<Record<string, string>> = {
     "default `60d`; the time of all other tags is `MANIFEST_CACHE_DEFAULT_TIME`, default `1h`",
   MODE: "`prod`: as `--strict-hosts`, under a domain suffix; `debug`: not strict, and URLs that we hand out are http",
   DOCKER_HUB_USERNAME: "credential of the Docker Hub registry, with `DOCKER_HUB_PASSWORD`",
+  AUTH_REGISTRIES:
+    "accounts as `host:user:password`, separated by spaces: credentials of the registries with these hosts; `auth.docker.io` means Docker Hub, GitLab's domain the registry beside it. A client's own login wins over them",
+  AUTH_REGISTRIES_DELIMITER: "what stands between two accounts in place of white space",
+  AUTH_REGISTRY_DELIMITER: "what stands between host, user and password in place of `:`",
   VERIFY_SSL: "`false`: certificates of upstreams are not verified",
   DISABLE_IPV6: "`true`: upstreams are asked over IPv4 only",
   CLIENT_HEADER_TIMEOUT: "how long a client may take to send the head of a request, in nginx's notation",
@@ -91,6 +98,7 @@ export async function readInherited(dependencies: InheritedDependencies): Promis
     client: readClientTimes(draft),
     proxies: readProxies(draft),
     dockerHub: readDockerHub(draft),
+    authRegistries: readAuthRegistries(draft),
     tagTiers: readTagTiers(draft),
     registryProxyHeaders: isForRegistryProxy(draft.env),
     warnings: draft.warnings,

@@ -177,6 +177,8 @@ function settingsOf({ read, inherited, dependencies }: Sources): Settings {
       refreshMs: read(OPTIONS.registryMapRefresh) ?? 0,
       defaultRegistry: read(OPTIONS.defaultRegistry),
       dockerHub: inherited.dockerHub,
+      authRegistries: inherited.authRegistries,
+      dockerConfig: read(OPTIONS.dockerConfig),
       verifyTls: inherited.verifyTls,
     },
     cache: cacheOf(read, inherited),

@@ -5,31 +5,17 @@
 import { z } from "zod";
 import { compileTagPattern } from "../cache/tag-rules.ts";
 import { parseHost } from "../registry/host.ts";
-import { isPattern } from "../registry/pattern.ts";
 import { parseProxyUrl } from "./kinds.ts";
+import { CREDENTIAL } from "./map-credential.ts";
+import { FILE, PATTERNS, UPSTREAM, textBy } from "./map-fields.ts";
 import { suggestion, type Problem } from "./problem.ts";
-import { parseUpstream } from "./upstream-url.ts";
 import { parseCidr, parseTime, quoted } from "./units.ts";
 
 /** More upstreams than this could not all be asked within the budget of one request. */
 const MAX_UPSTREAMS = 16;
 
-const UPSTREAM = textBy(parseUpstream);
 const HOST = textBy(parseHostName);
-const PATTERNS = z.array(textBy(parsePattern)).default([]);
-const FILE = z.string().min(1);
 const TAG_RULE = z.strictObject({ match: textBy(parseTagPattern), ttl: textBy(parseTime) });
-const CREDENTIAL = z
-  .strictObject({
-    repositories: PATTERNS,
-    username: textBy(parseUsername),
-    password: z.string().min(1).optional(),
-    passwordFile: FILE.optional(),
-    upstream: UPSTREAM.optional(),
-  })
-  .refine(({ password, passwordFile }) => (password === undefined) !== (passwordFile === undefined), {
-    error: "expected either password or passwordFile",
-  });
 const TLS = z
   .strictObject({
     caFile: FILE.optional(),
@@ -111,23 +97,6 @@ function problemsOf(issue: z.core.$ZodIssue, { from, isShort }: Place): Problem[
   return issue.keys.map((key) => ({ from: `${from}${path}.${key}`, what: `unknown key${suggestion(key, known)}` }));
 }
 
-/** A text that one of our parsers reads; its error becomes the issue. */
-function textBy<T>(parse: (text: string) => T) {
-  return z.string().transform((text, context) => {
-    try {
-      return parse(text);
-    } catch (error) {
-      // Becomes one of the problems that are told together.
-      context.issues.push({
-        code: "custom",
-        input: text,
-        message: error instanceof Error ? error.message : String(error),
-      });
-      return z.NEVER;
-    }
-  });
-}
-
 /** Lower case, and without the port of https, which clients leave out. */
 function parseHostName(text: string): string {
   const host = parseHost(text);
@@ -135,23 +104,11 @@ function parseHostName(text: string): string {
   return host.port === 443 ? host.name : host.text;
 }
 
-function parsePattern(text: string): string {
-  if (!isPattern(text)) throw new Error(`expected a repository or a pattern such as myorg/**, got ${quoted(text)}`);
-  return text;
-}
-
 function parseTagPattern(text: string): string {
   if (compileTagPattern(text) !== undefined) return text;
   throw new Error(
     `expected a regular expression of at most 200 characters, without look-around and back-references, got ${quoted(text)}`,
   );
-}
-
-/** A colon would end the name in Basic credentials (RFC 7617 section 2). */
-function parseUsername(text: string): string {
-  if (text === "" || /[:\p{Cc}]/u.test(text))
-    throw new Error("expected a user name without colon and control characters");
-  return text;
 }
 
 function isObject(value: unknown): value is object {

@@ -11,6 +11,7 @@ import { dirname } from "node:path";
 import builtIn from "../../registrymap.json";
 import type { Log } from "../log.ts";
 import type { RegistryMap } from "../registry/registry.ts";
+import type { HostLogin } from "./docker-config.ts";
 import { fetchMap, type FetchMap } from "./map-fetch.ts";
 import { ConfigError, problemLine } from "./problem.ts";
 import { parseRegistryMap, type ParseMapOptions } from "./registrymap.ts";
@@ -20,6 +21,10 @@ export interface MapSourceDependencies {
   readonly log: Pick<Log, "info" | "warn" | "error">;
   /** The text of the map's file and of files that the map names. */
   readFile(path: string): Promise<string>;
+  /** For passwords that the map names by variable. Default: that of the process. */
+  readonly env?: Readonly<Record<string, string | undefined>>;
+  /** Told of each file that holds a secret. */
+  readonly onSecretFile?: (path: string) => void;
   /** One request to the map's URL. */
   readonly request: FetchMap;
   /** Calls back until the returned function is called; replaced by tests. Default: setInterval. */
@@ -42,6 +47,12 @@ export async function createMapSource(options: MapSettings, dependencies: MapSou
   let text = await readMap(options, dependencies);
   let map = await parse(text);
   let running: Promise<void> = Promise.resolve();
+  for (const { host } of unusedLogins(options, map)) {
+    log.warn(
+      { map: place, host },
+      "an account of AUTH_REGISTRIES is not used: no upstream of the map is that host, or the map has its own",
+    );
+  }
   if (options.dockerHub !== undefined && !hasCredential(map)) {
     log.warn({ map: place }, "the credential of Docker Hub is not used: no upstream of the map is Docker Hub's");
   }
@@ -79,10 +90,11 @@ function placeOf({ location }: MapSettings): string {
   return location.kind === "file" ? location.path : location.url.replace(/\?.*$/, "");
 }
 
-function parseOptions(options: MapSettings, { readFile }: MapSourceDependencies): ParseMapOptions {
-  const { location, defaultRegistry, dockerHub, verifyTls } = options;
+function parseOptions(options: MapSettings, dependencies: MapSourceDependencies): ParseMapOptions {
+  const { readFile, env = process.env, onSecretFile } = dependencies;
+  const { location, refreshMs: _refreshMs, ...laidOver } = options;
   const source = location.kind === "built-in" ? "built in" : location.kind;
-  return { source, name: placeOf(options), readFile, defaultRegistry, dockerHub, verifyTls };
+  return { ...laidOver, source, name: placeOf(options), readFile, env, ...(onSecretFile && { onSecretFile }) };
 }
 
 async function readMap({ location }: MapSettings, { readFile, request }: MapSourceDependencies): Promise<string> {
@@ -106,6 +118,11 @@ function reasonsOf(error: unknown): string[] {
 
 function hasCredential(map: RegistryMap): boolean {
   return map.registries.some(({ isDockerHub, credentials }) => isDockerHub && credentials.length > 0);
+}
+
+function unusedLogins({ authRegistries }: MapSettings, { registries }: RegistryMap): readonly HostLogin[] {
+  const used = new Set(registries.flatMap(({ credentials }) => credentials.map(({ source }) => source)));
+  return authRegistries.filter(({ source }) => !used.has(source));
 }
 
 /** Starts what belongs to the location; the result ends it. */

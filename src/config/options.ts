@@ -39,7 +39,6 @@ export interface OptionText {
   readonly defaultText?: string;
   /** False for what cannot stand in the configuration file. */
   readonly inFile?: false;
-  /** One or two sentences. */
   readonly help: string;
 }
 
@@ -114,6 +113,11 @@ export const OPTIONS = {
     flag: "client-transfers",
     defaultText: "no limit",
     help: "Manifests and blobs that one client may have under way at once. More get 429.",
+  }),
+  dockerConfig: option(FILE, {
+    group: "Registries",
+    flag: "docker-config",
+    help: "docker's config.json: its accounts, and the credential helpers it names, become the credentials of the registries of their hosts, where the map has none of their own. Read again with the map.",
   }),
   allowPush: option(SWITCH, {
     group: "Registries",

@@ -2,13 +2,15 @@
  * From the text of `registrymap.json` to a RegistryMap (product section 3). Everything is checked here, once, and all
  * problems are told together, path by path; files that the map names are read here too.
  */
-import { createRegistryMap, type ConfiguredCredential, type Registry, type RegistryMap } from "../registry/registry.ts";
-import { chooseDefault, readGroups, type KeyGroup, type MapFields } from "./map-entries.ts";
+import { createRegistryMap, type Registry, type RegistryMap } from "../registry/registry.ts";
+import type { HostLogin } from "./docker-config.ts";
+import { chooseDefault, readGroups, type MapFields } from "./map-entries.ts";
 import { assignHosts } from "./map-hosts.ts";
-import { readSecrets, type MapSecrets } from "./map-secrets.ts";
+import { credentialsFor, gitLoginsFor, type LoginPlace } from "./map-logins.ts";
+import { readDockerConfig, readSecrets, type MapSecrets } from "./map-secrets.ts";
 import { ConfigError, type Problem } from "./problem.ts";
 import { hostOf } from "./upstream-url.ts";
-import { DOCKER_HUB_HOST, hasSingleNames, hostsOfKey, isDockerHubOrigin } from "./well-known.ts";
+import { DOCKER_HUB_HOST, hasSingleNames, hostsOfKey } from "./well-known.ts";
 
 export interface ParseMapOptions {
   /** A map from a URL may hold only URLs, hosts, tags, allow and deny (product section 3). */
@@ -21,6 +23,14 @@ export interface ParseMapOptions {
   readonly defaultRegistry?: string | undefined;
   /** Laid over the Docker Hub registry when the map gives it no credentials of its own. */
   readonly dockerHub?: Login | undefined;
+  /** Accounts of `AUTH_REGISTRIES`, laid over the registries of their hosts in the same way; clients' own logins win over them. */
+  readonly authRegistries?: readonly HostLogin[];
+  /** docker's `config.json`, whose accounts are laid over the registries of their hosts. */
+  readonly dockerConfig?: string | undefined;
+  /** Our environment, for passwords in it. Default: empty. */
+  readonly env?: Readonly<Record<string, string | undefined>>;
+  /** Told of each file that holds a secret. */
+  readonly onSecretFile?: (path: string) => void;
   /** False accepts any certificate of any upstream. Default true. */
   readonly verifyTls?: boolean;
 }
@@ -42,14 +52,15 @@ export async function parseRegistryMap(text: string, options: ParseMapOptions): 
   const meant = chooseDefault(fields, named, { ...reading, option: options.defaultRegistry });
   const groups = meant === undefined || named.includes(meant) ? named : [...named, meant];
   const hosts = assignHosts(groups, reading);
-  const secrets = await Promise.all(
-    groups.map((group) => readSecrets(group, { ...reading, readFile: (path) => options.readFile(path) })),
-  );
+  const { env = {}, onSecretFile = () => undefined, source } = options;
+  const files = { ...reading, env, onSecretFile, readFile: (path: string) => options.readFile(path) };
+  const places = groups.map((group) => ({ group, hosts: hosts.get(group) ?? [], source }));
+  const secrets = await Promise.all(places.map((place) => readSecrets(place, files)));
+  const general = options.dockerConfig === undefined ? [] : await readDockerConfig(options.dockerConfig, files);
   if (problems.length > 0 || meant === undefined) throw new ConfigError(problems);
 
-  const registries = groups.map((group, i) => {
-    const parts = { group, hosts: hosts.get(group) ?? [], secrets: secrets[i] ?? { credentials: [], tls: {} } };
-    return registryOf(parts, options);
+  const registries = places.map((place, i) => {
+    return registryOf({ place, secrets: secrets[i] ?? { credentials: [], tls: {} }, general }, options);
   });
   const defaultRegistry = registries[groups.indexOf(meant)];
   if (defaultRegistry === undefined)
@@ -71,18 +82,22 @@ function readFields(text: string, name: string): MapFields {
 }
 
 interface Parts {
-  readonly group: KeyGroup;
-  readonly hosts: readonly string[];
+  readonly place: LoginPlace;
   readonly secrets: MapSecrets;
+  /** Accounts of --docker-config. */
+  readonly general: readonly HostLogin[];
 }
 
-function registryOf({ group, hosts, secrets }: Parts, options: ParseMapOptions): Registry {
+function registryOf({ place, secrets, general }: Parts, options: ParseMapOptions): Registry {
+  const { group, hosts } = place;
   const { keys, entry } = group;
   const [first, ...others] = entry.upstreams;
   if (first === undefined) throw new RangeError("a registry without upstreams passed the schema");
   const isDockerHub = hosts.includes(DOCKER_HUB_HOST);
-  const credentials =
-    isDockerHub && secrets.credentials.length === 0 ? hubCredentials(group, options) : secrets.credentials;
+  const inherited = gitLoginsFor(options.authRegistries ?? [], place);
+  const configured =
+    secrets.credentials.length > 0 ? secrets.credentials : credentialsFor([...hubLogins(options), ...general], place);
+  const credentials = secrets.credentials.length > 0 ? configured : [...inherited, ...configured];
   return {
     key: keys[0],
     keys,
@@ -90,7 +105,7 @@ function registryOf({ group, hosts, secrets }: Parts, options: ParseMapOptions):
     hosts,
     isDockerHub,
     singleNames: hasSingleNames([...entry.upstreams.map(hostOf), ...keys.flatMap(hostsOfKey)]),
-    login: entry.login ?? (credentials.length > 0 ? "proxy" : "relay"),
+    login: entry.login ?? (configured.length > 0 ? "proxy" : "relay"),
     credentials,
     allow: entry.allow,
     deny: entry.deny,
@@ -103,12 +118,7 @@ function registryOf({ group, hosts, secrets }: Parts, options: ParseMapOptions):
   };
 }
 
-/**
- * The credential of the environment is Docker Hub's: a map that somebody else serves cannot lead it elsewhere by calling
- * another host docker.io. In a map of the operator's own, a registry that stands in for Docker Hub gets it.
- */
-function hubCredentials({ entry }: KeyGroup, { dockerHub, source }: ParseMapOptions): ConfiguredCredential[] {
-  const origins = entry.upstreams.map(({ origin }) => origin);
-  const origin = origins.find(isDockerHubOrigin) ?? (source === "url" ? undefined : origins[0]);
-  return dockerHub === undefined || origin === undefined ? [] : [{ origin, repositories: [], ...dockerHub }];
+function hubLogins({ dockerHub }: ParseMapOptions): HostLogin[] {
+  if (dockerHub === undefined) return [];
+  return [{ host: DOCKER_HUB_HOST, repositories: [], source: { kind: "password", ...dockerHub } }];
 }

@@ -6,6 +6,7 @@ import type { Log, LogOptions } from "../log.ts";
 import type { RegistryMap, TagRule } from "../registry/registry.ts";
 import type { RequestRate } from "../registry/request-rate.ts";
 import type { OutgoingProxies } from "../upstream/proxy.ts";
+import type { HostLogin } from "./docker-config.ts";
 
 /** `:5000`, `127.0.0.1:5000`, `[::1]:5000`. */
 export interface TcpAddress {
@@ -81,6 +82,10 @@ export interface MapSettings {
   readonly defaultRegistry: string | undefined;
   /** Credential of the Docker Hub registry (old `DOCKER_HUB_USERNAME` and `DOCKER_HUB_PASSWORD`). */
   readonly dockerHub: { readonly username: string; readonly password: string } | undefined;
+  /** Accounts by host (old `AUTH_REGISTRIES`). */
+  readonly authRegistries: readonly HostLogin[];
+  /** docker's `config.json`, whose accounts are for the registries of their hosts. */
+  readonly dockerConfig: string | undefined;
   /** False accepts any certificate of any upstream (old `VERIFY_SSL=false`). */
   readonly verifyTls: boolean;
 }

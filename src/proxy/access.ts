@@ -112,6 +112,7 @@ const MAX_PUBLIC = 20_000;
 export function createAccess(options: AccessOptions, dependencies: AccessDependencies): Access {
   const { upstream, credentialOf, fingerprint } = dependencies;
   const isPublic = new LRUCache<string, true>({ max: MAX_PUBLIC, ttl: PUBLIC_TTL_MS });
+  const holders = new WeakMap<ConfiguredCredential, string>();
 
   function readerOf({ client, route: { registry, repository } }: Pick<RegistryRequest, "client" | "route">): Reader {
     if (client.kind === "own") {
@@ -121,8 +122,16 @@ export function createAccess(options: AccessOptions, dependencies: AccessDepende
     const configured = configuredCredential(registry, repository);
     const mayUse = configured !== undefined && (client.kind === "user" || options.sharePrivate);
     if (!mayUse) return EVERYBODY_READS;
+    return { kind: "holder", holder: holderOf(configured), credential: () => credentialOf(configured) };
+  }
+
+  /** By what is configured and not by its secret, which a program may renew. */
+  function holderOf(configured: ConfiguredCredential): string {
+    const known = holders.get(configured);
+    if (known !== undefined) return known;
     const holder = `configured ${fingerprint(JSON.stringify(configured))}`;
-    return { kind: "holder", holder, credential: () => credentialOf(configured) };
+    holders.set(configured, holder);
+    return holder;
   }
 
   async function identityOf(reader: Reader, { registry, repository }: Route): Promise<Identity> {

@@ -19,8 +19,27 @@ export interface ConfiguredCredential {
   readonly origin: string;
   /** Globs of repository names there (`"myorg/**"`); empty means all. */
   readonly repositories: readonly string[];
-  readonly username: string;
-  readonly password: string;
+  readonly source: CredentialSource;
+}
+
+/** Where a credential's secret comes from. */
+export type CredentialSource =
+  | { readonly kind: "password"; readonly username: string; readonly password: string }
+  /** A refresh token, for token servers only (protocol R99). */
+  | { readonly kind: "identity-token"; readonly token: string }
+  /** One of docker's credential helpers: asked for `serverUrl` by its `get`. */
+  | ({ readonly kind: "helper"; readonly program: string; readonly serverUrl: string } & ProgramLimits)
+  /** A program and its arguments; with a user name its output may be the bare password. */
+  | ({
+      readonly kind: "exec";
+      readonly argv: readonly [string, ...string[]];
+      readonly username?: string;
+    } & ProgramLimits);
+
+export interface ProgramLimits {
+  readonly timeoutMs: number;
+  /** Names of variables it gets besides PATH and HOME. */
+  readonly env: readonly string[];
 }
 
 /** TLS towards a registry's upstreams. PEM texts, already read. */

@@ -14,7 +14,7 @@ import { type HttpRequest, createHttp } from "./http.ts";
 import { NO_METER, type UpstreamMeter, metered } from "./meter.ts";
 import { createOutlets } from "./outlet.ts";
 import type { OutgoingProxies } from "./proxy.ts";
-import type { Credential, UpstreamRequest, UpstreamResponse } from "./request.ts";
+import type { Credential, Identity, UpstreamRequest, UpstreamResponse } from "./request.ts";
 import { createTokens } from "./token.ts";
 import { type Verdict, type VerifyOptions, verify } from "./verify.ts";
 import { sleepFor } from "./wait.ts";
@@ -54,6 +54,8 @@ export interface UpstreamDependencies {
   readonly now?: () => number;
   /** Told about what an operator may want to know: a foreign realm, a failure that led to a retry or the next upstream. No secrets. */
   readonly notice?: (event: UpstreamNotice) => void;
+  /** Told when a credential's own upstream answered 401 or 403 though it was shown. */
+  readonly refused?: (credential: Credential) => void;
   /** Told about each request, for counting. */
   readonly meter?: UpstreamMeter;
 }
@@ -100,7 +102,7 @@ export function createUpstreamClient(
   dependencies: UpstreamDependencies = {},
 ): UpstreamClient {
   const { random = Math.random, sleep = sleepFor, now = Date.now, notice = () => undefined } = dependencies;
-  const { meter = NO_METER } = dependencies;
+  const { meter = NO_METER, refused = () => undefined } = dependencies;
   const {
     connectTimeoutMs = CONNECT_TIMEOUT_MS,
     headerTimeoutMs = HEADER_TIMEOUT_MS,
@@ -126,6 +128,12 @@ export function createUpstreamClient(
     return metered(asking, (outcome) => meter.answered(key, outcome, performance.now() - startedAtMs));
   }
 
+  /** Some registries say 403 when what they gave out has expired. */
+  function watchRefusal(status: number, identity: Identity, { origin }: Upstream): void {
+    if ((status === 401 || status === 403) && identity.kind === "credential" && identity.credential.origin === origin)
+      refused(identity.credential);
+  }
+
   return {
     async send(request) {
       const startedAtMs = performance.now();
@@ -141,10 +149,15 @@ export function createUpstreamClient(
         sleep,
       });
       const { status, headers, body } = response;
+      watchRefusal(status, identity, upstream);
       const elapsedMs = performance.now() - startedAtMs;
       return { status, headers, body, upstream, elapsedMs, refuse: (fault) => meter.refused(registry.key, fault) };
     },
-    write: (request) => counted(request.registry, write(request, authorizer)),
+    async write(request) {
+      const response = await counted(request.registry, write(request, authorizer));
+      watchRefusal(response.status, request.identity, response.upstream);
+      return response;
+    },
     verify: (registry, credential, verifyOptions) =>
       verify({ registry, credential, options: verifyOptions }, { http, tokens }),
     knownRealm: authorizer.knownRealm,

@@ -18,6 +18,8 @@ describe("loadSettings()", () => {
         refreshMs: 600_000,
         defaultRegistry: undefined,
         dockerHub: undefined,
+        authRegistries: [],
+        dockerConfig: undefined,
         verifyTls: true,
       },
       cache: undefined,

@@ -37,7 +37,8 @@ function bench() {
 }
 
 function settings(location: MapLocation, more: Partial<MapSettings> = {}): MapSettings {
-  return { location, refreshMs: 1000, defaultRegistry: undefined, dockerHub: undefined, verifyTls: true, ...more };
+  const none = { defaultRegistry: undefined, dockerHub: undefined, authRegistries: [], dockerConfig: undefined };
+  return { location, refreshMs: 1000, ...none, verifyTls: true, ...more };
 }
 
 const FILE: MapLocation = { kind: "file", path: "/etc/layover/registrymap.json" };
@@ -116,7 +117,7 @@ describe("createMapSource()", () => {
     });
     files["/pw"] = "new";
     await source.reload();
-    expect(source.current().default.credentials).toMatchObject([{ password: "new" }]);
+    expect(source.current().default.credentials).toMatchObject([{ source: { password: "new" } }]);
   });
 
   test("[T27] never lets an older text replace a newer one", async () => {

@@ -33,6 +33,7 @@ const TEXTS: Record<OptionName, fc.Arbitrary<string>> = {
   defaultRegistry: fc.oneof(label, origin),
   clientRequests: fc.constantFrom("100/s", "600/m", "1/h"),
   clientTransfers: fc.constantFrom("1", "64"),
+  dockerConfig: path,
   allowPush: toggle,
   sharePrivate: toggle,
   domainSuffix: label.map((name) => `${name}.example`),

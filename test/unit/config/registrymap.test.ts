@@ -108,6 +108,8 @@ describe("upstream URLs", () => {
   });
 });
 
+const ONE_SOURCE = "expected one of password, passwordFile, passwordEnv, identityTokenFile, dockerConfig, exec";
+
 describe("entries", () => {
   test("[R146] the long form keeps everything it says", async () => {
     const { certPem, issue } = testAuthority();
@@ -145,8 +147,16 @@ describe("entries", () => {
       singleNames: false,
       login: "relay",
       credentials: [
-        { origin: "https://one.example", repositories: ["org/**"], username: "a", password: "hunter2" },
-        { origin: "https://two.example", repositories: [], username: "b", password: "p" },
+        {
+          origin: "https://one.example",
+          repositories: ["org/**"],
+          source: { kind: "password", username: "a", password: "hunter2" },
+        },
+        {
+          origin: "https://two.example",
+          repositories: [],
+          source: { kind: "password", username: "b", password: "p" },
+        },
       ],
       allow: ["org/**"],
       deny: ["org/secret*"],
@@ -219,19 +229,16 @@ describe("entries", () => {
       { upstreams: ["https://h"], credentials: [{ username: "a:b", password: "x" }] },
       [expect.stringContaining("credentials[0].username: expected a user name without colon")],
     ],
-    [
-      { upstreams: ["https://h"], credentials: [{ username: "a" }] },
-      ["map: one.credentials[0]: expected either password or passwordFile"],
-    ],
+    [{ upstreams: ["https://h"], credentials: [{ username: "a" }] }, [`map: one.credentials[0]: ${ONE_SOURCE}`]],
     [
       { upstreams: ["https://h"], credentials: [{ username: "a", password: "x", passwordFile: "/pw" }] },
-      ["map: one.credentials[0]: expected either password or passwordFile"],
+      [`map: one.credentials[0]: ${ONE_SOURCE}`],
     ],
     [
       { upstreams: ["https://h"], credentials: [{ username: "a", pasword: "hunter2" }] },
       [
         expect.stringContaining("credentials[0].pasword: unknown key; did you mean password?"),
-        expect.stringContaining("either"),
+        expect.stringContaining(ONE_SOURCE),
       ],
     ],
     [
@@ -417,7 +424,7 @@ describe("the credential of the environment", () => {
     );
     expect(map.default).toMatchObject({
       login: "proxy",
-      credentials: [{ origin: "https://registry-1.docker.io", ...dockerHub }],
+      credentials: [{ origin: "https://registry-1.docker.io", source: { kind: "password", ...dockerHub } }],
     });
   });
 
@@ -432,7 +439,7 @@ describe("the credential of the environment", () => {
   test("gives way to the map's own credentials, and stays with Docker Hub", async () => {
     const own = { upstreams: ["https://registry-1.docker.io"], credentials: [{ username: "map", password: "p" }] };
     const map = await parse({ docker: own, quay: "https://quay.io" }, { dockerHub });
-    expect(map.default.credentials).toMatchObject([{ username: "map" }]);
+    expect(map.default.credentials).toMatchObject([{ source: { username: "map" } }]);
     expect(map.byKey.get("quay")?.credentials).toEqual([]);
   });
 });
