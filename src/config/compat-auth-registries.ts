@@ -2,8 +2,7 @@
  * `AUTH_REGISTRIES` of docker-registry-proxy: accounts as `host:user:password`, between them white space. Both delimiters can
  * be others, of any length, so that a password may hold anything: Google's `_json_key` is a JSON document with spaces and colons.
  */
-import type { HostLogin } from "./docker-config.ts";
-import { hostOfLogin } from "./docker-config.ts";
+import { hostOfLogin, type HostLogin } from "./docker-config.ts";
 import { textOf, type Draft } from "./inherited.ts";
 
 /** A bad account is one warning, which names its place and nothing of it. */
@@ -31,7 +30,7 @@ export function readAuthRegistries({ env, warnings }: Draft): HostLogin[] {
 function parseAccount(account: string, delimiter: string): HostLogin | undefined {
   const [host = "", username = "", ...rest] = account.split(delimiter);
   const password = rest.join(delimiter);
-  const isHost = /^[a-z0-9.-]+(:\d{1,5})?$/i.test(host);
+  const isHost = /^[a-z0-9-]+(\.[a-z0-9-]+)+(:\d{1,5})?$/i.test(host);
   if (!isHost || username === "" || /[:\p{Cc}]/u.test(username) || password === "") return undefined;
   return { host: hostOfLogin(host), repositories: [], source: { kind: "password", username, password } };
 }

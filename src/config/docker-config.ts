@@ -91,7 +91,10 @@ function parseConfig(text: string, { name, problems }: DockerConfigReading): z.o
   for (const { path, message } of result.error.issues) {
     // zod says which types it met and never the values.
     const place = path.map((part) => `[${JSON.stringify(part)}]`).join("");
-    problems.push({ from: `${name}${place}`, what: message.replace(/^Invalid input: /, "") });
+    problems.push({
+      from: `${name}${place}`,
+      what: message.replace(/^Invalid input: /, "").replace(/, received undefined$/, ", got something else"),
+    });
   }
   return undefined;
 }

@@ -47,7 +47,7 @@ export async function readDockerConfig(path: string, reading: SecretReading): Pr
   const text = await readText(path, at);
   if (text === undefined) return [];
   const limits = { timeoutMs: PROGRAM_TIMEOUT_MS, env: [] };
-  return parseDockerConfig(text, { ...at, name: `--docker-config: ${path}: `, limits }).logins;
+  return parseDockerConfig(text, { ...at, name: `--docker-config: ${path}`, limits }).logins;
 }
 
 type CredentialEntry = MapEntry["credentials"][number];
@@ -126,7 +126,7 @@ async function readDockerLogins(
   const text = await readText(path, at);
   if (text === undefined) return [];
   const before = reading.problems.length;
-  const config = parseDockerConfig(text, { ...at, name: `${at.name}: ${path}: `, limits: limitsOf(credential) });
+  const config = parseDockerConfig(text, { ...at, name: `${at.name}: ${path}`, limits: limitsOf(credential) });
   const { upstream, repositories } = credential;
   const isMeant = ({ origin }: ConfiguredCredential) => upstream === undefined || origin === upstream.origin;
   const found = credentialsFor(config.logins, place).filter(isMeant);
