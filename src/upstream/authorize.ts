@@ -32,7 +32,7 @@ export interface AuthorizerDependencies {
   readonly onForeignRealm: (registry: Registry, realm: URL) => void;
 }
 
-/** One per repository in use and host; each is a few hundred bytes. */
+/** One per repository in use, host and identity; each is a few hundred bytes. */
 const MAX_DEMANDS = 10_000;
 /** Registries times a few realms, and one ping per origin. */
 const MAX_REALMS = 1000;
@@ -175,8 +175,13 @@ export function createAuthorizer({ exchange, tokens, onForeignRealm }: Authorize
 
 const NOTHING: Proof = { kind: "nothing" };
 
-function demandKey({ registry, url, scopes }: AuthorisedRequest): string {
-  return `${registry.key} ${url.origin} ${scopes?.join(" ") ?? url.pathname}`;
+/**
+ * By identity too: what one client was answered must not change how another is, or the answer to somebody without the right
+ * (which differs when a token server is down) would tell that others pull the repository.
+ */
+function demandKey({ registry, url, scopes, identity }: AuthorisedRequest): string {
+  const asker = identity.kind === "credential" ? identity.credential.id : "";
+  return `${registry.key} ${url.origin} ${scopes?.join(" ") ?? url.pathname} ${asker}`;
 }
 
 function pingOf({ body: _body, ...request }: AuthorisedRequest, pingUrl: URL): AuthorisedRequest {
