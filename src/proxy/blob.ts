@@ -39,14 +39,22 @@ export async function serveBlob(access: Access, request: RegistryRequest, endpoi
 }
 
 async function serveHead(access: Access, request: RegistryRequest, endpoint: BlobEndpoint): Promise<Reply> {
-  const response = await ask(access, request, { endpoint, method: "HEAD", range: undefined });
+  return headReply(
+    request,
+    endpoint.digest,
+    await ask(access, request, { endpoint, method: "HEAD", range: undefined }),
+  );
+}
+
+/** The answer to HEAD, and to whoever has the content, by the registry's. @throws RegistryError for every status but 200 */
+export async function headReply(request: RegistryRequest, digest: Digest, response: UpstreamResponse): Promise<Reply> {
   if (response.status !== 200) throw await errorOfAnswer(response, request);
-  if (matchesEtag(request.exchange.headers.get("if-none-match"), endpoint.digest.text)) {
-    return { status: 304, headers: blobLines(endpoint.digest), body: null };
+  if (matchesEtag(request.exchange.headers.get("if-none-match"), digest.text)) {
+    return { status: 304, headers: blobLines(digest), body: null };
   }
   return {
     status: 200,
-    headers: contentLines(response, endpoint.digest, response.headers.get("content-length")),
+    headers: contentLines(response, digest, response.headers.get("content-length")),
     body: null,
   };
 }

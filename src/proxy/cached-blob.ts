@@ -2,29 +2,22 @@
  * Blobs through the cache: from the store at once, or from the one running download that all who wait follow. A digest is
  * shown to a repository only after its registry showed it to that repository (product section 5, protocol R245).
  */
-import { type HeaderLine, RegistryError, UpstreamError } from "../errors.ts";
+import { type HeaderLine, RegistryError } from "../errors.ts";
 import type { Fill, FillSource } from "../cache/fill.ts";
 import { within } from "../cache/open-files.ts";
 import type { Place } from "../cache/records.ts";
 import type { StoredContent } from "../cache/store.ts";
 import { type Digest, isVerifiable } from "../registry/digest.ts";
-import {
-  type ByteRange,
-  formatContentRange,
-  formatRange,
-  parseContentRange,
-  parseRange,
-  type SingleRange,
-} from "../registry/range.ts";
-import type { UpstreamResponse } from "../upstream/client.ts";
+import { type ByteRange, formatContentRange, parseRange } from "../registry/range.ts";
 import type { Access, RegistryRequest } from "./access.ts";
-import { type BlobEndpoint, blobLines } from "./blob.ts";
+import { type BlobEndpoint, blobLines, headReply } from "./blob.ts";
+import { RefusedToAll, bodyOf, question } from "./blob-source.ts";
 import { type Cache, detached, placeOf, stateLines } from "./cache.ts";
 import type { Reply, ReplyBody } from "./exchange.ts";
 import { etagOf, matchesEtag } from "./headers.ts";
 import { multipart } from "./multipart.ts";
 import type { Grants, ReadRequest } from "./grants.ts";
-import { errorOfAnswer, errorOfFailure } from "./refusal.ts";
+import { errorOfAnswer } from "./refusal.ts";
 import { hasSameBytes } from "./same-bytes.ts";
 import { storedBody, storedStream } from "./stored-body.ts";
 
@@ -168,6 +161,20 @@ export function createCachedBlobs(cache: Cache, access: Access, grants: Grants):
     return part(only, totalBytes, { lines, body: fill.follow(only) });
   }
 
+  /**
+   * HEAD stays HEAD upstream (lesson T16). In this reader's name as for content that is kept: a client whose own credentials are
+   * refused must not learn from the difference what is kept here for others.
+   */
+  async function fromRegistry(request: ReadRequest, digest: Digest): Promise<Reply | undefined> {
+    const response = await access.askAs(request.reader, request, question("HEAD", digest, undefined));
+    if (response.status === 401 || response.status === 403) {
+      await response.body?.cancel();
+      return undefined;
+    }
+    const reply = await headReply(request, digest, response);
+    return { ...reply, headers: [...reply.headers, ...stateLines(cache, request, "BYPASS")] };
+  }
+
   function joinFill(request: ReadRequest, digest: Digest): Fill | undefined {
     const isNew = fills.running(digest) === undefined;
     const fill = fills.join(digest, sourceFor(request, digest));
@@ -187,7 +194,7 @@ export function createCachedBlobs(cache: Cache, access: Access, grants: Grants):
     const verdict = held === undefined ? "gone" : await verdictOn(request, digest, held);
     if (verdict === "hidden") return undefined;
     if (content !== undefined && verdict === "shown") return fromStore(request, digest, content);
-    if (request.exchange.method === "HEAD") return undefined; // HEAD stays HEAD upstream (lesson T16)
+    if (request.exchange.method === "HEAD") return fromRegistry(request, digest);
     const fill = joinFill(request, digest);
     return fill === undefined ? undefined : fromFill(request, digest, fill);
   }
@@ -202,47 +209,12 @@ export function createCachedBlobs(cache: Cache, access: Access, grants: Grants):
   };
 }
 
-function question(method: "GET" | "HEAD", digest: Digest, range: SingleRange | undefined) {
-  const headers: HeaderLine[] = [["Accept", "*/*"]];
-  if (range !== undefined) headers.push(["Range", formatRange(range)]);
-  return { method, path: `blobs/${digest.text}`, query: "", headers };
-}
-
 function heldBy(fill: Fill | undefined): Held | undefined {
   return fill === undefined ? undefined : { kind: "running", fill };
 }
 
 function isSamePlace(one: Place | undefined, { registry, repository }: Place): boolean {
   return one?.registry === registry && one.repository === repository;
-}
-
-/** The registry does not show the blob to this reader. */
-class RefusedToAll extends RegistryError {}
-
-/** The upstream's body for a fill at `offset`. @throws RegistryError for every answer that is not the blob */
-async function bodyOf(response: UpstreamResponse, request: RegistryRequest, offset: number) {
-  const { status, headers, body } = response;
-  if (status === 401 || status === 403) {
-    await body?.cancel();
-    throw new RefusedToAll("BLOB_UNKNOWN", "blob unknown or not readable without a login");
-  }
-  if ((status !== 200 && status !== 206) || body === null) throw await errorOfAnswer(response, request);
-  if ((headers.get("content-type") ?? "").startsWith("text/html")) {
-    response.refuse?.("page");
-    await body.cancel();
-    throw errorOfFailure(new UpstreamError("bad-answer", "expected a blob, got text/html"));
-  }
-  if (status === 200) {
-    const length = headers.get("content-length");
-    return { body, offset: 0, totalBytes: length === null ? undefined : Number(length), refuse: response.refuse };
-  }
-  const part = parseContentRange(headers.get("content-range"));
-  if (part === undefined || part.first !== offset) {
-    response.refuse?.("part");
-    await body.cancel();
-    throw errorOfFailure(new UpstreamError("bad-answer", "the part that came is not the part that was asked for"));
-  }
-  return { body, offset, totalBytes: part.total, refuse: response.refuse };
 }
 
 /** The fill's head, or the end of the client's patience, whichever is first. */

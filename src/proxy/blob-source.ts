@@ -1,0 +1,46 @@
+/**
+ * How a fill asks a registry for a blob, and what of its answer is the blob: whole, or the part that was asked for. Whether
+ * the bytes are right the fill finds out.
+ */
+import { type HeaderLine, RegistryError, UpstreamError } from "../errors.ts";
+import type { Digest } from "../registry/digest.ts";
+import { formatRange, parseContentRange, type SingleRange } from "../registry/range.ts";
+import type { UpstreamResponse } from "../upstream/client.ts";
+import type { Question, RegistryRequest } from "./access.ts";
+import { errorOfAnswer, errorOfFailure } from "./refusal.ts";
+
+/** Asks for a blob, or one range of it. */
+export function question(method: "GET" | "HEAD", digest: Digest, range: SingleRange | undefined): Question {
+  const headers: HeaderLine[] = [["Accept", "*/*"]];
+  if (range !== undefined) headers.push(["Range", formatRange(range)]);
+  return { method, path: `blobs/${digest.text}`, query: "", headers };
+}
+
+/** The registry does not show the blob to this reader. */
+export class RefusedToAll extends RegistryError {}
+
+/** The upstream's body for a fill at `offset`. @throws RegistryError for every answer that is not the blob */
+export async function bodyOf(response: UpstreamResponse, request: RegistryRequest, offset: number) {
+  const { status, headers, body } = response;
+  if (status === 401 || status === 403) {
+    await body?.cancel();
+    throw new RefusedToAll("BLOB_UNKNOWN", "blob unknown or not readable without a login");
+  }
+  if ((status !== 200 && status !== 206) || body === null) throw await errorOfAnswer(response, request);
+  if ((headers.get("content-type") ?? "").startsWith("text/html")) {
+    response.refuse?.("page");
+    await body.cancel();
+    throw errorOfFailure(new UpstreamError("bad-answer", "expected a blob, got text/html"));
+  }
+  if (status === 200) {
+    const length = headers.get("content-length");
+    return { body, offset: 0, totalBytes: length === null ? undefined : Number(length), refuse: response.refuse };
+  }
+  const part = parseContentRange(headers.get("content-range"));
+  if (part === undefined || part.first !== offset) {
+    response.refuse?.("part");
+    await body.cancel();
+    throw errorOfFailure(new UpstreamError("bad-answer", "the part that came is not the part that was asked for"));
+  }
+  return { body, offset, totalBytes: part.total, refuse: response.refuse };
+}
