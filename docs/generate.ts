@@ -4,15 +4,8 @@
  */
 import { join } from "node:path";
 import { OTHER_NAMES } from "../src/config/compat.ts";
-import {
-  GROUPS,
-  OPTIONS,
-  OPTION_NAMES,
-  isInFile,
-  variableOf,
-  type OptionName,
-  type OptionText,
-} from "../src/config/options.ts";
+import { GROUPS, type OptionText } from "../src/config/option.ts";
+import { OPTIONS, OPTION_NAMES, isInFile, variableOf, type OptionName } from "../src/config/options.ts";
 import { protocolPage, readClaims } from "./protocol.ts";
 
 export function configurationPage(): string {

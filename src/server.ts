@@ -16,17 +16,23 @@ import { createAccess } from "./proxy/access.ts";
 import { createClientLimits } from "./proxy/client-limits.ts";
 import { createClients } from "./proxy/client.ts";
 import { createLoginService } from "./proxy/login.ts";
-import { createOriginReader } from "./proxy/origin.ts";
-import { createSealer } from "./proxy/seal.ts";
+import { type OriginReader, createOriginReader } from "./proxy/origin.ts";
+import { type Sealer, createSealer } from "./proxy/seal.ts";
 import { createUploadLocations } from "./proxy/upload-location.ts";
 import { type State, openState } from "./proxy/state.ts";
 import { createPull } from "./proxy/pull.ts";
 import { createPush } from "./proxy/push.ts";
 import type { RoutingOptions } from "./registry/route.ts";
 import { type Aside, newId, openAdmin, openMonitor } from "./server-aside.ts";
+import { type OpenedAccess, openAccess } from "./server-access.ts";
 import { type OpenedCache, openCache } from "./server-cache.ts";
 import { type Metrics, createMetrics } from "./server-metrics.ts";
-import { type UpstreamClient, type UpstreamNotice, type UpstreamOptions, createUpstreamClient } from "./upstream/client.ts";
+import {
+  type UpstreamClient,
+  type UpstreamNotice,
+  type UpstreamOptions,
+  createUpstreamClient,
+} from "./upstream/client.ts";
 import { type CredentialNotice, type Credentials, createCredentials } from "./upstream/credentials.ts";
 
 /** From a request to its header block (product section 4; containerd gives up after 30 s, protocol R174). */
@@ -40,6 +46,9 @@ const MAX_HANDSHAKES = 4096;
 export async function startServer(settings: Settings, dependencies: ServerDependencies): Promise<RunningServer> {
   const { log } = dependencies;
   const state = await openState(settings.stateDir, log);
+  const sealer = createSealer(state.tokenKey);
+  const originOf = originReader(settings);
+  const access = await openAccess(settings.access, { log, maps: dependencies.maps, sealer, originOf });
   const metrics = createMetrics(dependencies.build);
   const notice = ({ message, ...facts }: CredentialNotice | UpstreamNotice) => log.warn(facts, message);
   const credentials = createCredentials({ notice });
@@ -61,7 +70,8 @@ export async function startServer(settings: Settings, dependencies: ServerDepend
     metrics: metrics.text,
     registries: () => metrics.states(dependencies.maps.current()),
   };
-  const http = createApplication(settings, dependencies, { state, upstream, credentials, cache, metrics, observed });
+  const parts: Parts = { state, sealer, originOf, access, upstream, credentials, cache, metrics, observed };
+  const http = createApplication(settings, dependencies, parts);
   metrics.watch({ http, cache: cache?.readings });
   const opened: Opened = { listeners: [], certificate: undefined, monitor: undefined };
   // First, so that whoever reads "listening" may use it.
@@ -79,6 +89,7 @@ export async function startServer(settings: Settings, dependencies: ServerDepend
     await cache?.close();
     credentials.close();
     await upstream.close();
+    access.close();
     throw new StartError(error instanceof Error ? error.message : String(error), { cause: error });
   }
   serving.ready = true;
@@ -86,10 +97,11 @@ export async function startServer(settings: Settings, dependencies: ServerDepend
   return {
     addresses: opened.listeners.map((listener) => listener.url),
     async reload() {
-      await opened.certificate?.reload();
+      await Promise.all([opened.certificate?.reload(), access.reload()]);
     },
     async close(graceMs) {
       serving.ready = false;
+      access.close();
       await admin?.close();
       await closeListeners(opened);
       await http.drain(graceMs);
@@ -104,6 +116,9 @@ export async function startServer(settings: Settings, dependencies: ServerDepend
 
 interface Parts {
   readonly state: State;
+  readonly sealer: Sealer;
+  readonly originOf: OriginReader;
+  readonly access: OpenedAccess;
   readonly upstream: UpstreamClient;
   readonly credentials: Credentials;
   readonly cache: OpenedCache | undefined;
@@ -112,20 +127,14 @@ interface Parts {
 }
 
 function createApplication(settings: Settings, { log, maps, build }: ServerDependencies, parts: Parts): HttpServer {
-  const { state, upstream, credentials, cache, metrics, observed } = parts;
+  const { state, sealer, originOf, upstream, credentials, cache, metrics, observed } = parts;
+  const { guard, limit } = parts.access;
   const map = () => maps.current();
   const routing = (): RoutingOptions => ({
     domainSuffix: settings.hosts.domainSuffix,
     strictHosts: settings.hosts.strict,
   });
-  const originOf = createOriginReader({
-    publicUrl: settings.hosts.publicUrl,
-    domainSuffix: settings.hosts.domainSuffix,
-    trustedProxies: settings.trustedProxies,
-    forceHttp: settings.hosts.forceHttp,
-  });
-  const sealer = createSealer(state.tokenKey);
-  const clients = createClients({ sealer, map, now: Date.now });
+  const clients = createClients({ sealer, map, now: Date.now, users: guard?.users });
   const access = createAccess(
     { sharePrivate: settings.sharePrivate, pseudonym: state.pseudonym },
     { upstream, credentialOf: credentials.current, fingerprint: sealer.fingerprint },
@@ -139,12 +148,15 @@ function createApplication(settings: Settings, { log, maps, build }: ServerDepen
   const budget = { headerBudgetMs: HEADER_BUDGET_MS };
   const registry = createRegistryHandler(
     { ...budget, pseudonym: state.pseudonym },
-    { map, routing, originOf, clients, access, pull, push, limits },
+    { map, routing, originOf, clients, access, pull, push, limits, guard },
   );
-  const login = createLoginService({ pseudonym: state.pseudonym }, { clients, upstream, map });
+  const login = createLoginService(
+    { pseudonym: state.pseudonym },
+    { clients, upstream, map, limit, users: guard?.users },
+  );
   const token = createTokenHandler(
     { ...budget, pseudonym: state.pseudonym },
-    { map, routing, originOf, login, knownRealm: upstream.knownRealm },
+    { map, routing, originOf, login, gate: guard?.gate, knownRealm: upstream.knownRealm },
   );
   const answer = createApp(
     { version: build.version, rootLeadsToApi: settings.hosts.rootLeadsToApi },
@@ -154,6 +166,7 @@ function createApplication(settings: Settings, { log, maps, build }: ServerDepen
       token,
       observed,
       maySee: (exchange) => settings.metricsListen === undefined && isFromThisMachine(exchange),
+      refusalOfPage: guard === undefined ? undefined : (exchange) => guard.gate.refusalOfPage(exchange, clients),
       log,
     },
   );
@@ -184,6 +197,11 @@ function createApplication(settings: Settings, { log, maps, build }: ServerDepen
       },
     },
   );
+}
+
+function originReader({ hosts, trustedProxies }: Settings): OriginReader {
+  const { publicUrl, domainSuffix, forceHttp } = hosts;
+  return createOriginReader({ publicUrl, domainSuffix, trustedProxies, forceHttp });
 }
 
 interface Opened {

@@ -2,7 +2,8 @@
  * What `layover help` prints: commands, then every option of the table by group, at most 100 columns wide.
  */
 import { COMMAND_FLAGS, flagsOfCommand, type CommandFlag } from "../config/command-flags.ts";
-import { GROUPS, OPTIONS, OPTION_NAMES, variableOf, type OptionName, type OptionText } from "../config/options.ts";
+import { GROUPS, type OptionText } from "../config/option.ts";
+import { OPTIONS, OPTION_NAMES, variableOf, type OptionName } from "../config/options.ts";
 import { CACHE_COMMANDS } from "./cache.ts";
 import { CLIENT_NAMES } from "./setup.ts";
 

@@ -51,6 +51,7 @@ function findLonely({ fromOf }: Surroundings): Problem[] {
     ["tlsCert", "tlsKey"],
     ["tlsKey", "tlsCert"],
     ["tlsKeyPassphraseFile", "tlsKey"],
+    ["tlsClientCa", "tlsCert"],
     ["acmeWebroot", "httpRedirect"],
   ];
   return pairs.flatMap(([name, needed]) => {

@@ -23,12 +23,7 @@ const PARSERS: ReadonlyMap<string, (text: string) => unknown> = new Map([
 export function readConfigFile(path: string, text: string): ConfigFile {
   const values = new Map<OptionName, string>();
   const problems: Problem[] = [];
-  const parse = PARSERS.get(extname(path).toLowerCase());
-  if (parse === undefined) {
-    problems.push({ from: path, what: `expected a file that ends in ${[...PARSERS.keys()].join(", ")}` });
-    return { values, problems };
-  }
-  const root = parsed(() => parse(text));
+  const root = readRoot(path, text);
   if (root.error !== undefined) problems.push({ from: path, what: root.error });
   for (const [key, value] of Object.entries(root.fields)) {
     const from = `${path}: ${key}`;
@@ -45,9 +40,18 @@ export function readConfigFile(path: string, text: string): ConfigFile {
   return { values, problems };
 }
 
-interface Root {
+/** What a file holds, before anything is known of its names. */
+export interface Root {
   readonly fields: Readonly<Record<string, unknown>>;
   readonly error?: string;
+}
+
+/** Reads one file's text by the ending of `path`. Never throws: what cannot be read is said in `error`. */
+export function readRoot(path: string, text: string): Root {
+  const parse = PARSERS.get(extname(path).toLowerCase());
+  if (parse === undefined)
+    return { fields: {}, error: `expected a file that ends in ${[...PARSERS.keys()].join(", ")}` };
+  return parsed(() => parse(text));
 }
 
 function parsed(parse: () => unknown): Root {

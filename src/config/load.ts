@@ -8,15 +8,8 @@ import { findConflicts, findOwnProxies } from "./check.ts";
 import { readInherited, type Inherited } from "./compat.ts";
 import { readConfigFile } from "./file.ts";
 import { problemOf, textOf, type Environment } from "./inherited.ts";
-import {
-  OPTIONS,
-  OPTION_NAMES,
-  optionOfFlag,
-  optionOfVariable,
-  variableOf,
-  type Option,
-  type OptionName,
-} from "./options.ts";
+import { OPTIONS, OPTION_NAMES, optionOfFlag, optionOfVariable, variableOf, type OptionName } from "./options.ts";
+import type { Option } from "./option.ts";
 import { ConfigError, suggestion, type Problem } from "./problem.ts";
 import type { ClientSettings, Settings } from "./settings.ts";
 
@@ -172,6 +165,12 @@ function settingsOf({ read, inherited, dependencies }: Sources): Settings {
       rootLeadsToApi: inherited.rootLeadsToApi,
     },
     trustedProxies: read(OPTIONS.trustedProxies) ?? [],
+    access: {
+      htpasswdFile: read(OPTIONS.htpasswd),
+      allowFrom: read(OPTIONS.allowFrom) ?? [],
+      hasCertificates: read(OPTIONS.tlsClientCa) !== undefined,
+      rulesFile: read(OPTIONS.accessRules),
+    },
     map: {
       location: read(OPTIONS.registryMap) ?? { kind: "built-in" },
       refreshMs: read(OPTIONS.registryMapRefresh) ?? 0,
@@ -222,7 +221,8 @@ function tlsOf(read: Reader): Settings["tls"] {
   const certFile = read(OPTIONS.tlsCert);
   const keyFile = read(OPTIONS.tlsKey);
   if (certFile === undefined || keyFile === undefined) return undefined;
-  return { certFile, keyFile, passphraseFile: read(OPTIONS.tlsKeyPassphraseFile) };
+  const passphraseFile = read(OPTIONS.tlsKeyPassphraseFile);
+  return { certFile, keyFile, passphraseFile, clientCaFile: read(OPTIONS.tlsClientCa) };
 }
 
 /** systemd's folder, the user's, or the system's. */

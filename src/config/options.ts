@@ -22,29 +22,8 @@ import {
   SWITCH,
   oneOf,
   time,
-  type Kind,
 } from "./kinds.ts";
-
-export const GROUPS = ["Listening", "Registries", "Cache", "Host names", "TLS", "Upstreams", "Running", "Log"] as const;
-
-export interface OptionText {
-  readonly group: (typeof GROUPS)[number];
-  /** The flag without dashes; the file's key and the variable's name follow from it. */
-  readonly flag: string;
-  /** Inherited variables, read by `config/compat`. */
-  readonly inherited?: readonly string[];
-  /** Written as a user would; undefined when there is none or the machine decides it. */
-  readonly default?: string;
-  /** Said in place of a default that is not a plain value. */
-  readonly defaultText?: string;
-  /** False for what cannot stand in the configuration file. */
-  readonly inFile?: false;
-  readonly help: string;
-}
-
-export interface Option<T> extends OptionText {
-  readonly kind: Kind<T>;
-}
+import { option, type OptionText } from "./option.ts";
 
 export const OPTIONS = {
   listen: option(LISTEN, {
@@ -131,6 +110,27 @@ export const OPTIONS = {
     flag: "share-private",
     default: "false",
     help: "Let everybody pull what configured credentials may read, private repositories too.",
+  }),
+  htpasswd: option(FILE, {
+    group: "Client access",
+    flag: "htpasswd",
+    help: "File of users who may use the proxy, as htpasswd -B writes it. Credentials that arrive are then theirs and no registry's. Read again when it changes.",
+  }),
+  allowFrom: option(PEER_RANGES, {
+    group: "Client access",
+    flag: "allow-from",
+    defaultText: "everybody, unless one of the others is given",
+    help: "Address ranges, and unix for our own sockets, from where no login is needed. May be repeated.",
+  }),
+  tlsClientCa: option(FILE, {
+    group: "Client access",
+    flag: "tls-client-ca",
+    help: "PEM file of authorities: who shows a certificate of theirs is the user its common name says. Read again when it changes.",
+  }),
+  accessRules: option(FILE, {
+    group: "Client access",
+    flag: "access-rules",
+    help: "File (YAML, TOML, JSON or JSONC) that says which users may pull, push and delete where. Without it every user may pull everything and push nothing. Read again when it changes.",
   }),
   domainSuffix: option(DOMAIN, {
     group: "Host names",
@@ -292,8 +292,4 @@ export function optionOfVariable(variable: string): OptionName | undefined {
 export function isInFile(name: OptionName): boolean {
   const text: OptionText = OPTIONS[name];
   return text.inFile !== false;
-}
-
-function option<T>(kind: Kind<T>, text: OptionText): Option<T> {
-  return { kind, ...text };
 }

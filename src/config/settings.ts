@@ -30,6 +30,28 @@ export interface TlsSettings {
   readonly certFile: string;
   readonly keyFile: string;
   readonly passphraseFile: string | undefined;
+  /** Authorities whose certificates clients may show; undefined: clients are not asked for any. */
+  readonly clientCaFile: string | undefined;
+}
+
+/** Who may use the proxy (product section 5, client access). */
+export interface AccessSettings {
+  readonly htpasswdFile: string | undefined;
+  /** CIDRs, and `"unix"`, whose clients need no login. */
+  readonly allowFrom: readonly string[];
+  /** Clients may show certificates of `tls.clientCaFile`. */
+  readonly hasCertificates: boolean;
+  readonly rulesFile: string | undefined;
+}
+
+/** Whether anything says who may use the proxy; else everybody may. */
+export function isGuarded({ htpasswdFile, allowFrom, hasCertificates, rulesFile }: AccessSettings): boolean {
+  return htpasswdFile !== undefined || allowFrom.length > 0 || hasCertificates || rulesFile !== undefined;
+}
+
+/** Whether clients can be users of ours, by password or certificate. */
+export function hasUsers({ htpasswdFile, hasCertificates }: AccessSettings): boolean {
+  return htpasswdFile !== undefined || hasCertificates;
 }
 
 /** Which hosts we answer to and what our own URLs look like. */
@@ -119,6 +141,7 @@ export interface Settings {
   readonly hosts: HostSettings;
   /** CIDRs, and `"unix"`, whose forwarding headers are believed. */
   readonly trustedProxies: readonly string[];
+  readonly access: AccessSettings;
   readonly map: MapSettings;
   /** Undefined: no cache. */
   readonly cache: CacheSettings | undefined;
@@ -166,7 +189,7 @@ export interface ServerDependencies {
 export interface RunningServer {
   /** Where it listens, with real ports, as a person writes it: `"http://[::]:5000"`, `"unix:/run/layover.sock"`. */
   readonly addresses: readonly string[];
-  /** Reads the certificate again (the map is the caller's). A bad certificate is logged and the old one stays. */
+  /** Reads certificate, users and access rules again (the map is the caller's). A bad one is logged, the old one stays. */
   reload(): Promise<void>;
   /** Stops accepting, waits up to `graceMs` for running transfers, then cuts them off. Resolves when all is closed. */
   close(graceMs: number): Promise<void>;

@@ -7,6 +7,7 @@
 import { Elysia } from "elysia";
 import { RegistryError } from "../errors.ts";
 import type { Log } from "../log.ts";
+import { parseEndpoint } from "../registry/endpoint.ts";
 import { UnknownHostError } from "../registry/route.ts";
 import type { Exchange, Reply } from "../proxy/exchange.ts";
 import { DOCS_PATH, createDocsRoutes, withOwnScript } from "./docs.ts";
@@ -14,7 +15,7 @@ import { type Observed, metricsReply, readyReply } from "./metrics.ts";
 import type { RegistryHandler } from "./registry.ts";
 import { errorReply, jsonReply } from "./reply.ts";
 import { type SystemDependencies, type SystemOptions, createSystemRoutes } from "./system.ts";
-import type { TokenHandler } from "./token.ts";
+import { type TokenHandler, isTokenPath } from "./token.ts";
 
 export interface AppDependencies extends SystemDependencies {
   readonly registry: RegistryHandler;
@@ -22,6 +23,8 @@ export interface AppDependencies extends SystemDependencies {
   readonly observed: Observed;
   /** Whether who asks may see metrics and the details of `/readyz`. */
   readonly maySee: (exchange: Exchange) => boolean;
+  /** Why a page is not shown to who asks, where client access says so; undefined without client access. */
+  readonly refusalOfPage?: ((exchange: Exchange) => Promise<RegistryError | undefined>) | undefined;
   readonly log: Log;
 }
 
@@ -34,7 +37,7 @@ const BASE = "http://layover.internal";
 const API_PREFIX = "/v2/";
 
 export function createApp(options: SystemOptions, dependencies: AppDependencies): Answer {
-  const { observed, maySee } = dependencies;
+  const { observed, maySee, refusalOfPage } = dependencies;
   const carried = new WeakMap<Request, { readonly exchange: Exchange; reply?: Reply }>();
 
   /** The Response says that there was an answer; Elysia may replace it (it does for HEAD), the Reply stays. */
@@ -58,7 +61,10 @@ export function createApp(options: SystemOptions, dependencies: AppDependencies)
   const route = beside(answerRegistry);
   /** To others it is a path like any other that leads nowhere. */
   const metrics = beside((exchange) => (maySee(exchange) ? metricsReply(observed) : answerRegistry(exchange)));
-  const ready = beside((exchange) => readyReply(observed, maySee(exchange) ? "detailed" : "short"));
+  const ready = beside(async (exchange) => {
+    const isShown = maySee(exchange) && (await refusalOfPage?.(exchange)) === undefined;
+    return readyReply(observed, isShown ? "detailed" : "short");
+  });
   const app = new Elysia({ handler: { standardHostname: false } })
     .onError(({ error, request }) => responseOf(replyOfError(error, carried.get(request)?.exchange, dependencies.log)))
     .use(createSystemRoutes(options, dependencies))
@@ -75,6 +81,8 @@ export function createApp(options: SystemOptions, dependencies: AppDependencies)
   return async function answer(exchange) {
     // Whatever the method: all of them lead there below too, by way of a Request and a Response that nobody reads.
     if (exchange.path.startsWith(API_PREFIX)) return answerRegistry(exchange);
+    const refusal = refusalOfPage !== undefined && isPage(exchange.path) ? await refusalOfPage(exchange) : undefined;
+    if (refusal !== undefined) return replyOfError(refusal, exchange, dependencies.log);
     const url = `${BASE}${exchange.path}${exchange.query === "" ? "" : `?${exchange.query}`}`;
     const request = new Request(url, { method: exchange.method, headers: exchange.headers });
     const pair: { exchange: Exchange; reply?: Reply } = { exchange };
@@ -83,6 +91,20 @@ export function createApp(options: SystemOptions, dependencies: AppDependencies)
     if (pair.reply !== undefined) return pair.reply;
     return replyOf(exchange.path === DOCS_PATH && exchange.method === "GET" ? await withOwnScript(response) : response);
   };
+}
+
+/** Orchestrators have no password, and learn one word. */
+const OPEN_PATHS: ReadonlySet<string> = new Set(["/healthz", "/health", "/readyz"]);
+
+/** Everything beside the registry API and the token service, which ask themselves who may come in. */
+function isPage(path: string): boolean {
+  if (OPEN_PATHS.has(path) || isTokenPath(path)) return false;
+  try {
+    return parseEndpoint(path) === undefined;
+  } catch (error) {
+    if (error instanceof RegistryError) return false; // a registry path with a fault, as it will say
+    throw error;
+  }
 }
 
 /** Bodies are nobody's to parse: an upload may be any number of gigabytes. */

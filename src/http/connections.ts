@@ -14,6 +14,8 @@ export interface ConnectionFacts {
   readonly secure: boolean;
   /** Address of the peer (`"::1"`, `"192.0.2.7"`), or `"unix"`. */
   readonly peer: string;
+  /** The name in the client's certificate, while that holds. */
+  readonly certificateUser?: () => string | undefined;
   /** Only the health paths are answered: plain HTTP from elsewhere on a port that speaks https. */
   readonly httpsOnly?: boolean;
 }

@@ -36,7 +36,7 @@ export function checkIncoming(facts: ConnectionFacts, request: IncomingMessage):
 
 /** Makes the Exchange; its signal aborts when the client leaves before `response` is complete. */
 export function exchangeOf(
-  { secure, peer }: ConnectionFacts,
+  { secure, peer, certificateUser }: ConnectionFacts,
   { request, response, checked }: Incoming,
   body: ReadableStream<Uint8Array> | null,
   id: string,
@@ -55,6 +55,7 @@ export function exchangeOf(
     headers: joinLines(request.rawHeaders),
     peer,
     secure,
+    certificateUser,
     signal: controller.signal,
     receivedAtMs: performance.now(),
     body: METHODS_WITH_BODY.has(method) ? body : null,

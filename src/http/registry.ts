@@ -3,21 +3,30 @@
  * Reads the raw path of the Exchange, never a URL made of it.
  */
 import { type HeaderLine, RegistryError } from "../errors.ts";
-import { formatBearerChallenge } from "../registry/challenge.ts";
 import { type Endpoint, parseEndpoint } from "../registry/endpoint.ts";
 import { matchesAny } from "../registry/pattern.ts";
 import type { RegistryMap } from "../registry/registry.ts";
-import { type Route, type RoutingOptions, registriesReachable, routeFor } from "../registry/route.ts";
+import {
+  type Route,
+  type RouteRequest,
+  type RoutingOptions,
+  registriesReachable,
+  routeFor,
+} from "../registry/route.ts";
 import type { Access, RegistryRequest } from "../proxy/access.ts";
-import type { Client, Clients, SharedHost } from "../proxy/client.ts";
+import type { Admission, Gate } from "../proxy/admission.ts";
+import type { ClientLimits } from "../proxy/client-limits.ts";
+import type { Clients, SharedHost } from "../proxy/client.ts";
 import type { Exchange, Reply } from "../proxy/exchange.ts";
-import { API_VERSION, NEVER_KEPT } from "../proxy/headers.ts";
+import { API_VERSION } from "../proxy/headers.ts";
 import { serveReferrers, serveTags } from "../proxy/listing.ts";
 import type { Origin, OriginReader } from "../proxy/origin.ts";
 import type { Pull } from "../proxy/pull.ts";
 import type { Push } from "../proxy/push.ts";
+import { type Users, rightToAsk } from "../proxy/users.ts";
 import { refuseLoop } from "../proxy/via.ts";
-import { jsonReply } from "./reply.ts";
+import { type Visit, type Visitor, enter, withChallenge, withRight } from "./entry.ts";
+import { answerPing, hostChallenge } from "./ping.ts";
 
 export interface RegistryHandlerOptions {
   /** Our name in `Via`: a request that has it already went in a circle. */
@@ -34,6 +43,15 @@ export interface RegistryHandlerDependencies {
   readonly access: Access;
   readonly pull: Pull;
   readonly push: Push;
+  readonly limits: ClientLimits;
+  /** Undefined without client access: then everybody may come in. */
+  readonly guard?: Guard | undefined;
+}
+
+/** Client access: who may come in, and what users may do. */
+export interface Guard {
+  readonly gate: Gate;
+  readonly users: Users;
 }
 
 /** Answers a registry request; undefined when the path is none. @throws RegistryError */
@@ -41,7 +59,7 @@ export type RegistryHandler = (exchange: Exchange) => Promise<Reply | undefined>
 
 export function createRegistryHandler(
   options: RegistryHandlerOptions,
-  { map, routing, originOf, clients, access, pull, push }: RegistryHandlerDependencies,
+  { map, routing, originOf, clients, access, pull, push, limits, guard }: RegistryHandlerDependencies,
 ): RegistryHandler {
   return async function answer(exchange) {
     const endpoint = parseEndpoint(exchange.path);
@@ -51,11 +69,19 @@ export function createRegistryHandler(
     refuseLoop(exchange.headers.get("via"), options.pseudonym);
     const origin = originOf(exchange);
     const namespaces = new URLSearchParams(exchange.query).getAll("ns");
-    if (endpoint.kind === "ping") return ping(exchange, origin, endpoint, namespaces);
+    const target = {
+      host: origin.host,
+      before: endpoint.before,
+      name: "name" in endpoint ? endpoint.name : "",
+      namespaces,
+    };
+    const admission = guard?.gate.admit(exchange, origin) ?? OPEN;
+    const challenge: Visit["challenge"] = (error) => challengeFor({ exchange, origin, endpoint, target }, error);
+    const visitor = await enter({ exchange, origin, admission, challenge }, clients, guard?.users);
+    if (endpoint.kind === "ping") return ping(exchange, origin, target, visitor);
     if (endpoint.kind === "catalog")
       throw new RegistryError("UNSUPPORTED", "there is no catalog here", { status: 404 });
 
-    const target = { host: origin.host, before: endpoint.before, name: endpoint.name, namespaces };
     const route = routeFor(target, registries, routing());
     exchange.notes.registry = route.registry.key;
     exchange.notes.repository = route.repository;
@@ -63,13 +89,21 @@ export function createRegistryHandler(
     if (isWriting && !push.isAllowed(route.registry)) throw readOnly();
     refuseByPattern(route);
 
-    const reachable = registriesReachable(target, registries, routing());
-    const sharedHost: SharedHost = reachable.only === undefined ? "shared" : "own";
-    const client = identify({ exchange, origin, route, sharedHost });
+    const sharedHost = sharedHostOf(target, registries);
+    const at = { registry: route.registry, sharedHost, address: origin.client };
+    const authorization = exchange.headers.get("authorization");
+    const identified = visitor.client ?? (await withChallenge(() => clients.identify(authorization, at), challenge));
+    const right = rightToAsk(exchange.method, endpoint);
+    const client = withRight({ admission, client: identified, right, where: route, challenge }, guard?.users);
     const deadlineMs = exchange.receivedAtMs + options.headerBudgetMs;
     const request: RegistryRequest = { exchange, origin, endpoint, route, client, sharedHost, deadlineMs };
+    limits.enter(request);
     return withApiLines(await (isWriting ? push.serve(request) : serve(request)), route);
   };
+
+  function sharedHostOf(target: RouteRequest, registries: RegistryMap): SharedHost {
+    return registriesReachable(target, registries, routing()).only === undefined ? "shared" : "own";
+  }
 
   function serve(request: RegistryRequest): Promise<Reply> {
     const { endpoint } = request;
@@ -87,38 +121,35 @@ export function createRegistryHandler(
     }
   }
 
-  function identify(place: Pick<RegistryRequest, "exchange" | "origin" | "route" | "sharedHost">): Client {
+  /** The registry's challenge; the host's where no registry is meant. */
+  function challengeFor({ exchange, origin, endpoint, target }: Challenging, error?: ChallengeError): HeaderLine {
     try {
-      const authorization = place.exchange.headers.get("authorization");
-      return clients.identify(authorization, place.route.registry, place.sharedHost);
-    } catch (error) {
-      if (!(error instanceof RegistryError) || error.code !== "UNAUTHORIZED") throw error;
-      throw new RegistryError("UNAUTHORIZED", error.message, { headers: [access.challenge(place, "invalid_token")] });
+      if (endpoint.kind === "ping" || endpoint.kind === "catalog")
+        return hostChallenge(origin, registriesReachable(target, map(), routing()).only, error);
+      const route = routeFor(target, map(), routing());
+      return access.challenge({ exchange, origin, route, sharedHost: sharedHostOf(target, map()) }, error);
+    } catch (failure) {
+      // What is wrong with the name is told to who is known; to others it is a name like any other.
+      if (failure instanceof RegistryError) return hostChallenge(origin, undefined, error);
+      throw failure;
     }
   }
 
-  /** At once and without any upstream: dockerd waits for it, podman reads challenges nowhere else (protocol R3, R117, R152). */
-  function ping(exchange: Exchange, origin: Origin, endpoint: Endpoint, namespaces: readonly string[]): Reply {
+  function ping(exchange: Exchange, origin: Origin, target: RouteRequest, { client }: Visitor): Reply {
     if (exchange.method !== "GET" && exchange.method !== "HEAD") throw readOnly();
-    const { registries, only } = registriesReachable(
-      { host: origin.host, before: endpoint.before, namespaces },
-      map(),
-      routing(),
-    );
-    const wantsLogin = registries.some((registry) => registry.login === "relay");
-    const authorization = exchange.headers.get("authorization");
-    if (!wantsLogin || clients.holdsToken(authorization) || /^basic /i.test(authorization ?? "")) {
-      return jsonReply(200, {}, { headers: [NEVER_KEPT, API_VERSION] });
-    }
-    const challenge = formatBearerChallenge({
-      realm: `${origin.base}/token${only === undefined ? "" : `/${only.key}`}`,
-      service: origin.host?.text ?? "layover",
-      ...(authorization === null ? {} : { error: "invalid_token" as const }),
-    });
-    throw new RegistryError("UNAUTHORIZED", "log in, or ask for an anonymous token", {
-      headers: [["WWW-Authenticate", challenge]],
-    });
+    return answerPing({ exchange, origin, reachable: registriesReachable(target, map(), routing()), client }, clients);
   }
+}
+
+const OPEN: Admission = { kind: "open" };
+
+type ChallengeError = "invalid_token" | "insufficient_scope";
+
+interface Challenging {
+  readonly exchange: Exchange;
+  readonly origin: Origin;
+  readonly endpoint: Endpoint;
+  readonly target: RouteRequest;
 }
 
 /** The state of an upload is asked with GET, and is part of writing it. */

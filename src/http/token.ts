@@ -4,6 +4,7 @@
  * (compat C4, C26, C34).
  */
 import { RegistryError } from "../errors.ts";
+import type { Gate } from "../proxy/admission.ts";
 import type { Exchange, Reply } from "../proxy/exchange.ts";
 import type { LoginService, TokenTarget } from "../proxy/login.ts";
 import type { OriginReader } from "../proxy/origin.ts";
@@ -22,6 +23,8 @@ export interface TokenHandlerDependencies {
   readonly routing: () => RoutingOptions;
   readonly originOf: OriginReader;
   readonly login: LoginService;
+  /** Undefined without client access. */
+  readonly gate?: Gate | undefined;
   readonly knownRealm: (url: string) => Registry | undefined;
 }
 
@@ -30,9 +33,13 @@ export type TokenHandler = (exchange: Exchange) => Promise<Reply | undefined>;
 
 const HOST_PATHS: ReadonlySet<string> = new Set(["/token", "/token/", "/v2/auth", "/auth/token"]);
 
+export function isTokenPath(path: string): boolean {
+  return HOST_PATHS.has(path) || path.startsWith("/token/");
+}
+
 export function createTokenHandler(
   { headerBudgetMs, pseudonym }: TokenHandlerOptions,
-  { map, routing, originOf, login, knownRealm }: TokenHandlerDependencies,
+  { map, routing, originOf, login, gate, knownRealm }: TokenHandlerDependencies,
 ): TokenHandler {
   function targetOf(exchange: Exchange): TokenTarget | undefined {
     const { path } = exchange;
@@ -73,7 +80,9 @@ export function createTokenHandler(
         headers: [["Allow", "GET, HEAD, POST"]],
       });
     }
-    return login.answer(exchange, target, exchange.receivedAtMs + headerBudgetMs);
+    const origin = originOf(exchange);
+    const asker = { address: origin.client, mayLogIn: gate?.admit(exchange, origin).kind !== "refused" };
+    return login.answer({ exchange, target, asker, deadlineMs: exchange.receivedAtMs + headerBudgetMs });
   };
 }
 

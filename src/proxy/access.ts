@@ -15,6 +15,7 @@ import type { Client, SharedHost } from "./client.ts";
 import type { Exchange } from "./exchange.ts";
 import type { Origin } from "./origin.ts";
 import { errorOfFailure } from "./refusal.ts";
+import { rightToAsk } from "./users.ts";
 import { viaLine } from "./via.ts";
 
 /** One registry request, read once and carried all the way. */
@@ -196,15 +197,14 @@ export function createAccess(options: AccessOptions, dependencies: AccessDepende
     askAs,
     readerOf,
     async writerOf(request) {
-      const { client, route, exchange } = request;
+      const { client, route, exchange, endpoint } = request;
       if (client.kind === "own") return { kind: "credential", credential: client.credential };
       if (client.kind !== "user") return ANONYMOUS;
-      const right = exchange.method === "DELETE" ? "delete" : "push";
-      if (!client.may(right, route)) throw new RegistryError("DENIED", `you may not ${right} in this repository`);
+      const mayWrite = client.may(rightToAsk(exchange.method, endpoint), route);
+      if (!mayWrite) throw new RegistryError("DENIED", "you may not write to this repository");
       const configured = configuredCredential(route.registry, route.repository);
-      return configured === undefined
-        ? ANONYMOUS
-        : { kind: "credential", credential: await credentialOf(configured).catch(failAsRefusal) };
+      if (configured === undefined) return ANONYMOUS;
+      return { kind: "credential", credential: await credentialOf(configured).catch(failAsRefusal) };
     },
     denial,
     challenge,

@@ -23,6 +23,11 @@ export interface Exchange {
   readonly peer: string;
   /** True when TLS was terminated on this connection. */
   readonly secure: boolean;
+  /**
+   * The name in the client certificate of this connection, while it holds: verified, not expired, and signed by an
+   * authority that is still trusted. Absent where clients show none.
+   */
+  readonly certificateUser?: (() => string | undefined) | undefined;
   /** Aborts when the client left before the answer was complete. */
   readonly signal: AbortSignal;
   /** Moment of arrival on the `performance.now()` clock, milliseconds. */

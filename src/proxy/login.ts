@@ -5,6 +5,7 @@
  */
 import { LRUCache } from "lru-cache";
 import { RegistryError, UpstreamError } from "../errors.ts";
+import { formatBasicChallenge } from "../registry/challenge.ts";
 import type { Registry, RegistryMap } from "../registry/registry.ts";
 import { registryNamed } from "../registry/lookup.ts";
 import { parseScopes } from "../registry/scope.ts";
@@ -12,9 +13,11 @@ import type { Credential, UpstreamClient, Verdict } from "../upstream/client.ts"
 import { IDENTITY_TOKEN_USER } from "../upstream/token.ts";
 import { waitFor } from "../upstream/wait.ts";
 import { readBounded } from "./body.ts";
-import { type Clients, type Login, TOKEN_LIFETIME_SECONDS, bindLogin, parseBasic, splitScheme } from "./client.ts";
+import { type Clients, TOKEN_LIFETIME_SECONDS, bindLogin, parseBasic, splitScheme } from "./client.ts";
 import type { Exchange, Reply } from "./exchange.ts";
 import { errorOfFailure } from "./refusal.ts";
+import type { LoginLimit } from "./login-limit.ts";
+import type { Login, Users } from "./users.ts";
 import { viaLine } from "./via.ts";
 
 /**
@@ -35,11 +38,32 @@ export interface LoginDependencies {
   readonly clients: Clients;
   readonly upstream: UpstreamClient;
   readonly map: () => RegistryMap;
+  readonly limit: LoginLimit;
+  /** Undefined without client access. */
+  readonly users?: Users | undefined;
+}
+
+/** Who asks for a token, as far as it matters. */
+export interface TokenAsker {
+  /** The client's address, for the limit of failed logins. */
+  readonly address: string;
+  /** False for an address that nothing is served to: no login is tried for it. */
+  readonly mayLogIn: boolean;
+}
+
+export interface TokenQuestion {
+  readonly exchange: Exchange;
+  readonly target: TokenTarget;
+  readonly asker: TokenAsker;
+  readonly deadlineMs: number;
 }
 
 export interface LoginService {
-  /** @throws RegistryError UNAUTHORIZED for refused credentials, UNAVAILABLE when their registry gave no verdict */
-  answer(exchange: Exchange, target: TokenTarget, deadlineMs: number): Promise<Reply>;
+  /**
+   * @throws RegistryError UNAUTHORIZED for refused credentials, TOOMANYREQUESTS for who was refused too often, DENIED for who
+   * may not log in, UNAVAILABLE when their registry gave no verdict
+   */
+  answer(asked: TokenQuestion): Promise<Reply>;
 }
 
 /** A verdict holds this long: one login of a pull asks for a token per repository. */
@@ -52,7 +76,7 @@ const MAX_FORM_BYTES = 64 * 1024;
 
 export function createLoginService(
   { pseudonym }: LoginOptions,
-  { clients, upstream, map }: LoginDependencies,
+  { clients, upstream, map, limit, users }: LoginDependencies,
 ): LoginService {
   const verdicts = new LRUCache<string, Verdict>({ max: MAX_VERDICTS });
   // Bounded by the requests under way, each of which waits for one.
@@ -100,26 +124,48 @@ export function createLoginService(
     }
   }
 
+  /** A login of a registry's own account. */
+  async function relay(login: Login, scopes: string, asked: TokenQuestion): Promise<Reply> {
+    const { exchange, target, asker, deadlineMs } = asked;
+    const bound = bind(target, login, scopes);
+    // In proxy mode Layover speaks in its own name: what a client sends is not passed on (protocol R41, R123).
+    if (bound === undefined || bound.registry.login === "proxy") {
+      return tokenReply(clients.issue(undefined, undefined), exchange);
+    }
+    // By registry: the same name elsewhere is somebody else.
+    const who = `${bound.registry.key}/${bound.username}`;
+    limit.check(asker.address, who);
+    const credential = clients.credentialFor(bound.registry, bound.username, login.password);
+    const verdict = await verdictOn(bound.registry, credential, exchange, deadlineMs);
+    exchange.notes.registry = bound.registry.key;
+    if (verdict === "rejected") {
+      limit.failed(asker.address, who);
+      throw refusedLogin("the registry refuses this user name or password", bound.registry.key);
+    }
+    return tokenReply(clients.issue(bound.registry, verdict === "accepted" ? credential : undefined), exchange);
+  }
+
   return {
-    async answer(exchange, target, deadlineMs) {
-      const asked = await readTokenRequest(exchange);
-      if (asked.login === undefined) return tokenReply(clients.issue(undefined, undefined), exchange);
-      const bound = bind(target, asked.login, asked.scopes);
-      // In proxy mode Layover speaks in its own name: what a client sends is not passed on (protocol R41, R123).
-      if (bound === undefined || bound.registry.login === "proxy") {
-        return tokenReply(clients.issue(undefined, undefined), exchange);
-      }
-      const credential = clients.credentialFor(bound.registry, bound.username, asked.login.password);
-      const verdict = await verdictOn(bound.registry, credential, exchange, deadlineMs);
-      exchange.notes.registry = bound.registry.key;
-      if (verdict === "rejected") {
-        throw new RegistryError("UNAUTHORIZED", "the registry refuses this user name or password", {
-          headers: [["WWW-Authenticate", `Basic realm="${bound.registry.key}"`]],
-        });
-      }
-      return tokenReply(clients.issue(bound.registry, verdict === "accepted" ? credential : undefined), exchange);
+    async answer(asked) {
+      const { exchange, asker } = asked;
+      const { login, scopes } = await readTokenRequest(exchange);
+      if (login === undefined) return tokenReply(clients.issue(undefined, undefined), exchange);
+      if (!asker.mayLogIn) throw new RegistryError("DENIED", "this address may not use this registry");
+      if (users?.havePasswords !== true) return relay(login, scopes, asked);
+      const user = await users.logIn(login, asker.address).catch(challengeAgain);
+      return tokenReply(clients.issueTo(user), exchange);
     },
   };
+}
+
+/** `docker login` shows the message of a 401 that has a challenge. */
+function challengeAgain(error: unknown): never {
+  if (!(error instanceof RegistryError) || error.code !== "UNAUTHORIZED") throw error;
+  throw refusedLogin(error.message, "Layover");
+}
+
+function refusedLogin(message: string, realm: string): RegistryError {
+  return new RegistryError("UNAUTHORIZED", message, { headers: [["WWW-Authenticate", formatBasicChallenge(realm)]] });
 }
 
 interface CheckLimits {
@@ -139,9 +185,7 @@ async function readTokenRequest(exchange: Exchange): Promise<TokenRequest> {
   const [scheme, rest] = splitScheme(exchange.headers.get("authorization") ?? "");
   const login = scheme === "basic" ? parseBasic(rest) : undefined;
   if (scheme === "basic" && login === undefined) {
-    throw new RegistryError("UNAUTHORIZED", "the Basic credentials cannot be read", {
-      headers: [["WWW-Authenticate", 'Basic realm="layover"']],
-    });
+    throw refusedLogin("the Basic credentials cannot be read", "layover");
   }
   return { login, scopes: new URLSearchParams(exchange.query).getAll("scope").join(" ") };
 }

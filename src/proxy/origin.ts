@@ -6,6 +6,7 @@
 import ipaddr from "ipaddr.js";
 import { type Host, parseHost } from "../registry/host.ts";
 import type { Exchange } from "./exchange.ts";
+import { createPeerRanges } from "./peer-ranges.ts";
 
 export interface OriginOptions {
   /** Scheme, port and, unless the request's host is under the suffix, host of every URL we emit. */
@@ -30,9 +31,7 @@ export interface Origin {
 export type OriginReader = (exchange: Exchange) => Origin;
 
 export function createOriginReader(options: OriginOptions): OriginReader {
-  const trust = options.trustedProxies.filter((entry) => entry !== "unix").map((cidr) => ipaddr.parseCIDR(cidr));
-  const trustsUnix = options.trustedProxies.includes("unix");
-  const isTrusted = (address: string) => (address === "unix" ? trustsUnix : isWithin(address, trust));
+  const isTrusted = createPeerRanges(options.trustedProxies);
   const publicUrl = options.publicUrl === undefined ? undefined : new URL(options.publicUrl);
 
   return function originOf(exchange) {
@@ -111,12 +110,6 @@ function bareAddress(text: string): string {
   const bracketed = /^\[([^\]]*)\]/.exec(text);
   if (bracketed?.[1] !== undefined) return bracketed[1];
   return text.split(":").length === 2 ? text.slice(0, text.indexOf(":")) : text;
-}
-
-function isWithin(address: string, ranges: readonly ReturnType<typeof ipaddr.parseCIDR>[]): boolean {
-  if (ranges.length === 0 || !ipaddr.isValid(address)) return false;
-  const parsed = ipaddr.process(address); // unwraps ::ffff:192.0.2.1, which dual-stack listeners see
-  return ranges.some(([base, bits]) => parsed.kind() === base.kind() && parsed.match(base, bits));
 }
 
 function baseUrl(host: Host | undefined, secure: boolean, publicUrl: URL | undefined, options: OriginOptions): string {

@@ -105,11 +105,12 @@ export function createPush(
     const from = query.get("from");
     if (digest === null) return undefined;
     // Without a source the registry looks in everything the credential may read: only who owns it may ask that.
-    if (from === null) return request.client.kind === "own" ? { digest, from: undefined } : undefined;
+    const { client } = request;
+    const bounds = client.kind === "user" || client.kind === "own" ? client.may : undefined;
+    if (from === null) return client.kind === "own" && bounds === undefined ? { digest, from: undefined } : undefined;
     const source = scopeWithin(request.route.registry, from, map());
     if (source === undefined || !isServed(source.registry, source.repository)) return undefined;
-    const mayRead = request.client.kind !== "user" || request.client.may("pull", source);
-    return mayRead ? { digest, from: source.repository } : undefined;
+    return bounds?.("pull", source) === false ? undefined : { digest, from: source.repository };
   }
 
   /** The next steps of an upload: a piece, the end, how far it got, or giving it up. */

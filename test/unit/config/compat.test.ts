@@ -65,8 +65,9 @@ describe("certificates and ports of docxy", () => {
     certFile: "/root/.acme.sh/example.com_ecc/fullchain.cer",
     keyFile: "/root/.acme.sh/example.com_ecc/example.com.key",
     passphraseFile: undefined,
+    clientCaFile: undefined,
   };
-  const GIVEN = { certFile: "/c.pem", keyFile: "/k.pem", passphraseFile: undefined };
+  const GIVEN = { certFile: "/c.pem", keyFile: "/k.pem", passphraseFile: undefined, clientCaFile: undefined };
 
   test.each([
     [

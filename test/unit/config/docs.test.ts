@@ -4,7 +4,8 @@ import { z } from "zod";
 import { configSchema, configurationPage } from "../../../docs/generate.ts";
 import { helpText } from "../../../src/commands/help.ts";
 import { COMMAND_FLAGS, COMMAND_FLAG_NAMES } from "../../../src/config/command-flags.ts";
-import { OPTIONS, OPTION_NAMES, isInFile, variableOf, type OptionText } from "../../../src/config/options.ts";
+import type { OptionText } from "../../../src/config/option.ts";
+import { OPTIONS, OPTION_NAMES, isInFile, variableOf } from "../../../src/config/options.ts";
 
 const DOCS = join(import.meta.dir, "../../../docs");
 

@@ -13,6 +13,7 @@ describe("loadSettings()", () => {
       metricsListen: undefined,
       hosts: { domainSuffix: undefined, strict: false, publicUrl: undefined, forceHttp: false, rootLeadsToApi: false },
       trustedProxies: [],
+      access: { htpasswdFile: undefined, allowFrom: [], hasCertificates: false, rulesFile: undefined },
       map: {
         location: { kind: "built-in" },
         refreshMs: 600_000,
