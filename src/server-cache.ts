@@ -11,6 +11,7 @@ import { createFills } from "./cache/fill.ts";
 import { meteredFills } from "./cache/metered-fills.ts";
 import { meteredStore } from "./cache/metered-store.ts";
 import { openRecords } from "./cache/records.ts";
+import { withRememberedReads } from "./cache/remembered-records.ts";
 import { withSmallContents } from "./cache/small-contents.ts";
 import { createSparingLog } from "./cache/sparing-log.ts";
 import type { Store } from "./cache/store.ts";
@@ -70,7 +71,8 @@ export async function openCache(
   const { directory, maxBytes, minFreeBytes, maxIdleMs } = options;
   try {
     await mkdir(directory, { recursive: true, mode: 0o700 });
-    const records = openRecords({ file: path.join(directory, RECORDS_FILE) }, { log, now: Date.now });
+    const kept = openRecords({ file: path.join(directory, RECORDS_FILE) }, { log, now: Date.now });
+    const records = withRememberedReads(kept, {}, { now: () => performance.now() });
     // The store asks for room, and eviction removes from the store: each is made before the other is asked.
     const rooms = { make: async (_bytes: number): Promise<boolean> => false };
     const files = await createFilesystemStore(

@@ -20,6 +20,8 @@ export interface RecordsDatabase {
   write(write: WaitingWrite<Tables>): void;
   /** True when a write about this waits: what the file says about it no longer holds. */
   isWaiting(subject: string): boolean;
+  /** Another number once this process may have changed what is read, or whether it can be. */
+  changes(): number;
   /** Writes at once or not at all: undefined when that cannot be now. */
   tryWrite<T>(action: (tables: Tables) => T): T | undefined;
   used(digest: string, atMs: number): void;
@@ -68,6 +70,7 @@ export function createRecordsDatabase(
   let isOverfull = false;
   let writes = 0;
   let committed = 0;
+  let changes = 0;
   let timer: ReturnType<typeof setTimeout> | undefined;
   const uses = new Map<string, number>();
   const fileLog = createRecordsLog(file, { log });
@@ -82,6 +85,7 @@ export function createRecordsDatabase(
   function tick(): void {
     clearTimeout(timer);
     timer = undefined;
+    changes += 1; // what was absent while the file rested need not be so any more
     isReadResting = false;
     isWriteResting = false;
     waiting.drain(isSettled, DRAIN);
@@ -104,6 +108,7 @@ export function createRecordsDatabase(
     // Before the write, so that what was written is told whatever comes of this.
     if (committed % WRITES_PER_LOOK === 0) fileLog.shorten(read(0, (asked) => asked.logPages()));
     if (tables === undefined || isWriteResting) return undefined;
+    changes += 1;
     const target = tables;
     try {
       const value = target.atomically(() => action(target));
@@ -117,6 +122,7 @@ export function createRecordsDatabase(
 
   /** Mends what can be mended; true when the file must be left alone for a moment. */
   function mustRest(error: unknown): boolean {
+    changes += 1;
     if (isDamage(error)) {
       replace(error);
       return false;
@@ -170,9 +176,11 @@ export function createRecordsDatabase(
       if (tables === undefined) return;
       if (waiting.size === 0 && isSettled(write.write)) return trimSometimes();
       waiting.add(write);
+      changes += 1; // what it is about is absent from now on
       tickLater();
     },
     isWaiting: (subject) => waiting.concerns(subject),
+    changes: () => changes,
     tryWrite(action) {
       if (waiting.size > 0) return undefined;
       flushUses();

@@ -23,6 +23,8 @@ export interface Tables {
   atomically<T>(action: () => T): T;
   /** Pages of the log that are not in the file yet. */
   logPages(): number;
+  /** Another number once another connection has written. */
+  foreignChanges(): number;
   /** Takes every link, tag and grant away. */
   clear(): void;
   close(): void;
@@ -37,6 +39,7 @@ export interface TablesDependencies {
 
 export function createTables({ database, now, maxRows }: TablesDependencies): Tables {
   const rows = createRows(database);
+  const foreign = database.prepare<{ data_version: number }, []>("PRAGMA data_version");
   const logLength = database.prepare<{ log: number; checkpointed: number }, []>("PRAGMA wal_checkpoint(NOOP)");
   return {
     links: createLinks({ database, rows, now }),
@@ -51,6 +54,7 @@ export function createTables({ database, now, maxRows }: TablesDependencies): Ta
       const { log, checkpointed } = logLength.get() ?? { log: 0, checkpointed: 0 };
       return log - checkpointed;
     },
+    foreignChanges: () => foreign.get()?.data_version ?? 0,
     clear() {
       database.run("DELETE FROM tag");
       database.run("DELETE FROM link");

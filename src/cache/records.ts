@@ -123,6 +123,10 @@ export interface Records extends KnownSizes {
   /** Counts everything in one turn, tens of milliseconds for 100,000 rows: not while anybody waits. */
   totals(): RecordTotals;
 
+  /** Another number once this process may have changed what is read here, or whether it can be; costs nothing. */
+  changes(): number;
+  /** The same for other processes, by a look at the file; undefined when it cannot be asked now. */
+  foreignChanges(): number | undefined;
   /** When the file has caught up with its log: whoever writes very much waits for this now and then. Never rejects. */
   settled(): Promise<void>;
   /** Writes what waits. */
@@ -219,6 +223,8 @@ export function openRecords({ file, maxRows = MAX_ROWS }: RecordsOptions, { log,
     pins: () => read(0, ({ needs }) => needs.pins()),
     totals: () => read(NOTHING, ({ images }) => images.totals()),
 
+    changes: () => database.changes(),
+    foreignChanges: () => read<number | undefined>(undefined, (tables) => tables.foreignChanges()),
     settled: () => database.settled(),
     flush: () => database.flush(),
     close: () => database.close(),

@@ -1,5 +1,6 @@
 /**
- * What the Records promise, held against a file and against memory; random operations are compared with a simple model.
+ * What the Records promise, held against a file, against memory, and with reads remembered; random operations are compared
+ * with a simple model.
  */
 import { afterEach, describe, expect, test } from "bun:test";
 import fc from "fast-check";
@@ -7,6 +8,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { EVERYBODY, openRecords, type ImageRecord, type Place, type Records } from "../../src/cache/records.ts";
+import { withRememberedReads } from "../../src/cache/remembered-records.ts";
 import { silent } from "../support/http-server.ts";
 import { createModel, digestOf } from "../support/records-model.ts";
 
@@ -33,14 +35,20 @@ function fileInNewFolder(): string {
   return join(folder, "records.db");
 }
 
+/** Its clock stands still: what is remembered is let go for what happens, never for its age. */
+function remembering(records: Records): Records {
+  return withRememberedReads(records, {}, { now: () => 0 });
+}
+
 describe.each([
-  ["in a file", fileInNewFolder],
-  ["in memory", () => ":memory:"],
-])("records %s", (_name, place) => {
+  ["in a file", fileInNewFolder, (records: Records) => records],
+  ["in memory", () => ":memory:", (records: Records) => records],
+  ["in a file, reads remembered", fileInNewFolder, remembering],
+])("records %s", (_name, place, as) => {
   let clockMs = 1_000_000;
 
   function open(file = place()): Records {
-    const records = openRecords({ file }, { log: silent, now: () => (clockMs += 1) });
+    const records = as(openRecords({ file }, { log: silent, now: () => (clockMs += 1) }));
     opened.push(records);
     return records;
   }
@@ -271,7 +279,7 @@ describe.each([
     });
 
     test("condemn() takes a manifest together with a layer that is as old", () => {
-      const records = openRecords({ file: place() }, { log: silent, now: () => 7 });
+      const records = as(openRecords({ file: place() }, { log: silent, now: () => 7 }));
       opened.push(records);
       layer(records, LAYER);
       manifest(records, MANIFEST);
@@ -312,7 +320,7 @@ describe.each([
     });
 
     test("condemn() keeps pinned content when the clock stands still", () => {
-      const records = openRecords({ file: place() }, { log: silent, now: () => 7 });
+      const records = as(openRecords({ file: place() }, { log: silent, now: () => 7 }));
       opened.push(records);
       layer(records, LAYER);
       records.pin(LAYER);
@@ -467,7 +475,10 @@ describe.each([
   });
 });
 
-test("records do what a simple model does, whatever is asked of them in whatever order", () => {
+test.each([
+  ["records do", (records: Records) => records],
+  ["records whose reads are remembered do", remembering],
+])("%s what a simple model does, whatever is asked of them in whatever order", (_what, as) => {
   const number = fc.nat(7);
   const where = fc.constantFrom(HUB, HUB_OTHER, QUAY);
   const tag = fc.constantFrom("latest", "1.0");
@@ -483,20 +494,19 @@ test("records do what a simple model does, whatever is asked of them in whatever
     fc.record({ kind: fc.constantFrom("setGrant" as const, "dropGrant" as const), where, number }),
     fc.record({ kind: fc.constant("condemn" as const), nth: fc.nat(3) }),
   );
+  const names = { places: [HUB, HUB_OTHER, QUAY], tags: ["latest", "1.0"], accepts: ["list", "single"] };
   fc.assert(
-    fc.property(fc.array(operation, { maxLength: 60 }), (operations) => {
+    fc.property(fc.array(operation, { maxLength: 60 }), fc.integer({ min: 1, max: 60 }), (operations, interval) => {
       let stillMs = 1_000;
-      const records = openRecords({ file: ":memory:" }, { log: silent, now: () => stillMs });
+      const records = as(openRecords({ file: ":memory:" }, { log: silent, now: () => stillMs }));
       const model = createModel(() => stillMs);
-      for (const each of operations) {
+      for (const [at, each] of operations.entries()) {
         stillMs += 10;
         model.apply(each, records);
+        // Also in between: what was read then must not be what is read at the end.
+        if (at % interval === 0) model.compare(records, names);
       }
-      model.compare(records, {
-        places: [HUB, HUB_OTHER, QUAY],
-        tags: ["latest", "1.0"],
-        accepts: ["list", "single"],
-      });
+      model.compare(records, names);
       records.close();
     }),
     { numRuns: 200 },
