@@ -9,17 +9,21 @@
  * and repository, so that a warm request is one request.
  */
 import { LRUCache } from "lru-cache";
+import { UpstreamError } from "../errors.ts";
 import type { Registry } from "../registry/registry.ts";
 import type { AddressKind } from "./address.ts";
 import { discardBody } from "./body.ts";
 import { type AuthorisedRequest, type Demand, demandOf, ownCredential } from "./demand.ts";
-import type { HttpRequest, HttpResponse } from "./http.ts";
+import { type HttpRequest, type HttpResponse, nameOf } from "./http.ts";
 import { basicAuthorization, type TokenRequest, type Tokens } from "./token.ts";
 
 export interface Authorizer {
   /** The answer after at most one round of authentication. A token server's refusal is a 401 without headers and body. */
   ask(request: AuthorisedRequest): Promise<HttpResponse>;
-  /** For a body that can be sent once: with the proof that is known or that `/v2/` asks for. A 401 is the answer then. */
+  /**
+   * For a body that can be sent once: with the proof that is known or that `/v2/` asks for. A 401 is the answer then.
+   * @throws UpstreamError `token` when a token was refused that may have ended since it was given
+   */
   askOnce(request: AuthorisedRequest): Promise<HttpResponse>;
   /** The registry whose upstream named this realm lately; of the map then in force. */
   knownRealm(realmUrl: string): Registry | undefined;
@@ -83,7 +87,10 @@ export function createAuthorizer({ exchange, tokens, onForeignRealm }: Authorize
     // The next request asks for a fresh challenge and a fresh token.
     demands.delete(key);
     proof.refused();
-    return answer;
+    if (proof.age === "new") return answer;
+    // A kept token may have ended since, which is no verdict about who may write: the client's next try brings a new one.
+    await discardBody(answer.body);
+    throw new UpstreamError("token", `${nameOf(request.url)}: a token that was good before was refused`);
   }
 
   /**

@@ -9,7 +9,7 @@ export interface Leash {
   readonly signal: AbortSignal;
   /** The headers are there: the deadline no longer holds, the client's signal still does. */
   arrived(): void;
-  /** A body that is being sent got on: the headers may be that much later, milliseconds from now. */
+  /** A body that is being sent got on: the headers may be that much later, milliseconds from now. Nothing once they are there. */
   postpone(ms: number): void;
   /** Everything was read. */
   release(): void;
@@ -25,16 +25,23 @@ export function createLeash({ signal, deadlineMs, what }: Limits & { what: strin
   const timeout = new UpstreamError("timeout", `${what}: no response headers in time`);
   const giveUp = () => controller.abort(timeout);
   let timer = setTimeout(giveUp, remainingMs(deadlineMs));
+  let isWaiting = true;
+
+  function arrived(): void {
+    isWaiting = false;
+    clearTimeout(timer);
+  }
 
   function release(): void {
-    clearTimeout(timer);
+    arrived();
     signal.removeEventListener("abort", onAbort);
   }
 
   return {
     signal: controller.signal,
-    arrived: () => clearTimeout(timer),
+    arrived,
     postpone(ms) {
+      if (!isWaiting) return; // the answer came while the body was still being sent
       clearTimeout(timer);
       timer = setTimeout(giveUp, ms);
     },
