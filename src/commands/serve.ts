@@ -1,9 +1,17 @@
 /**
- * `layover serve`: starts the proxy, says where it listens, and looks after it until a signal ends it. SIGHUP reads map
- * and certificate again; the first SIGTERM or SIGINT waits for running transfers, the second does not.
+ * `layover serve`: starts the proxy, says where it listens, and looks after it until a signal ends it. SIGHUP reads map,
+ * certificate, users and access rules again; the first SIGTERM or SIGINT waits for running transfers, the second does not.
  */
 import { createMapSource } from "../config/map-source.ts";
-import type { BuildInfo, MapSource, RunningServer, Settings, StartServer } from "../config/settings.ts";
+import {
+  type BuildInfo,
+  type MapSource,
+  type RunningServer,
+  type Settings,
+  type StartServer,
+  hasUsers,
+  isGuarded,
+} from "../config/settings.ts";
 import type { Log } from "../log.ts";
 import { createAsker, mapServer } from "./ask.ts";
 
@@ -50,16 +58,26 @@ export async function serve(
 }
 
 /** Product section 5: one line says which of the two holds. */
-function sayWhoMayReadPrivate(maps: MapSource, { sharePrivate }: Settings, log: Log): void {
+function sayWhoMayReadPrivate(maps: MapSource, { sharePrivate, access }: Settings, log: Log): void {
   const registries = maps.current().registries.filter(({ credentials }) => credentials.length > 0);
   if (registries.length === 0) return;
   const facts = { registries: registries.map(({ key }) => key) };
   if (sharePrivate)
-    log.warn(facts, "everybody who reaches this address may pull what the configured credentials may read");
+    log.warn(
+      facts,
+      isGuarded(access)
+        ? "everybody whom client access lets in may pull what the configured credentials may read"
+        : "everybody who reaches this address may pull what the configured credentials may read",
+    );
+  else if (hasUsers(access))
+    log.info(
+      facts,
+      "configured credentials fetch public repositories for everybody, and private ones for Layover's users",
+    );
   else
     log.info(
       facts,
-      "configured credentials fetch public repositories for everybody; private ones need --share-private",
+      "configured credentials fetch public repositories for everybody; private ones need --share-private or users (--htpasswd, --tls-client-ca)",
     );
 }
 
@@ -80,7 +98,7 @@ function watchSignals(running: Running, { log, process }: ServeDependencies): St
   process.on("unhandledRejection", (error) => log.fatal({ err: error }, "unhandled rejection"));
   process.on("uncaughtException", (error) => log.fatal({ err: error }, "uncaught error"));
   process.on("SIGHUP", () => {
-    log.info("SIGHUP: reading map and certificate again");
+    log.info("SIGHUP: reading map, certificate, users and access rules again");
     void running.maps.reload();
     void running.server?.reload();
   });

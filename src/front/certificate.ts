@@ -17,6 +17,8 @@ export interface CertificateFiles {
   readonly keyFile: string;
   /** File whose first line decrypts the key. */
   readonly passphraseFile: string | undefined;
+  /** PEM: authorities whose certificates clients may show; absent, clients are not asked for any. */
+  readonly clientCaFile?: string | undefined;
 }
 
 /** A certificate that was read and fits its key. */
@@ -28,6 +30,8 @@ export interface LoadedCertificate {
   readonly notAfter: Date;
   /** SHA-256 of the leaf, as openssl prints it. */
   readonly fingerprint: string;
+  /** Undefined where clients show no certificates. */
+  readonly clientAuthorities: readonly X509Certificate[] | undefined;
 }
 
 /** The certificate in force. */
@@ -77,7 +81,9 @@ export async function watchCertificate(
         throw new CertificateError(`${files.certFile}: ${fault}`);
       }
       const isOther = next.fingerprint !== current.fingerprint;
+      const haveChanged = authoritiesOf(next) !== authoritiesOf(current);
       current = next;
+      if (haveChanged) log.info({ file: files.clientCaFile }, "authorities of client certificates replaced");
       if (!isOther) return;
       log.info({ file: files.certFile, notAfter: next.notAfter, names: next.names }, "certificate replaced");
       warnOfDates(next, { log, now, file: files.certFile });
@@ -91,7 +97,9 @@ export async function watchCertificate(
     return running;
   }
 
-  const paths = [files.certFile, files.keyFile, ...(files.passphraseFile === undefined ? [] : [files.passphraseFile])];
+  const paths = [files.certFile, files.keyFile, files.passphraseFile, files.clientCaFile].filter(
+    (file) => file !== undefined,
+  );
   const watch = watchFiles(paths, { quietMs, changed: () => void reload() });
   return { current: () => current, reload, close: watch.close };
 }
@@ -108,8 +116,11 @@ export async function loadCertificate(files: CertificateFiles): Promise<LoadedCe
   const key = parseKey(files.keyFile, keyPem, passphrase);
   const [leaf] = chain;
   checkPair(files, chain, key);
+  const { clientCaFile } = files;
+  const authorities = clientCaFile === undefined ? undefined : parseChain(clientCaFile, await readText(clientCaFile));
   return {
-    secureContext: secureContextOf(files, chain, key),
+    secureContext: secureContextOf(files, { chain, key, authorities }),
+    clientAuthorities: authorities,
     names: namesOf(leaf),
     notBefore: new Date(leaf.validFrom),
     notAfter: new Date(leaf.validTo),
@@ -177,12 +188,24 @@ function checkPair({ certFile, keyFile }: CertificateFiles, [leaf, ...rest]: Cha
   throw new CertificateError(`${certFile}: the certificate does not belong to the key in ${keyFile}; ${mend}`);
 }
 
-function secureContextOf(files: CertificateFiles, chain: Chain, key: KeyObject): tls.SecureContext {
+function authoritiesOf({ clientAuthorities }: LoadedCertificate): string {
+  return (clientAuthorities ?? []).map(({ fingerprint256 }) => fingerprint256).join(" ");
+}
+
+interface Parsed {
+  readonly chain: Chain;
+  readonly key: KeyObject;
+  readonly authorities: Chain | undefined;
+}
+
+function secureContextOf(files: CertificateFiles, { chain, key, authorities }: Parsed): tls.SecureContext {
   try {
     return tls.createSecureContext({
       cert: chain.map((certificate) => certificate.toString()).join("\n"),
       key: key.export({ type: "pkcs8", format: "pem" }),
       minVersion: "TLSv1.2",
+      // Nothing but these: without the list the public authorities would do.
+      ...(authorities === undefined ? {} : { ca: authorities.map((authority) => authority.toString()) }),
     });
   } catch (cause) {
     throw new CertificateError(`${files.certFile}: TLS refuses the certificate (${messageOf(cause)})`, { cause });

@@ -8,11 +8,13 @@
  *
  * Every TLSSocket sits on a net.Socket of our own: over the socket of http's `connect` event it has no backpressure.
  */
+import type { X509Certificate } from "node:crypto";
 import net from "node:net";
 import tls from "node:tls";
 import type { Server as NodeHttpServer } from "node:http";
 import type { Log } from "../log.ts";
 import { isLoopbackPeer, peerAddress } from "../registry/peer.ts";
+import { certificateUserOf } from "./client-certificate.ts";
 import { listenOn } from "./listen.ts";
 import type { BoundAddress, ListenSpec } from "./listen.ts";
 import { SNIFFED_BYTES, speechOf } from "./sniff.ts";
@@ -33,7 +35,12 @@ export interface ConnectionTaker {
   newNodeServer(): NodeHttpServer;
   accept(
     socket: net.Socket,
-    facts: { readonly secure: boolean; readonly peer: string; readonly httpsOnly?: boolean },
+    facts: {
+      readonly secure: boolean;
+      readonly peer: string;
+      readonly httpsOnly?: boolean;
+      readonly certificateUser?: () => string | undefined;
+    },
   ): void;
 }
 
@@ -41,9 +48,15 @@ export interface ListenerDependencies {
   readonly http: ConnectionTaker;
   readonly log: Log;
   /** The certificate in force, asked for each connection; undefined for a listener that speaks plain HTTP. */
-  readonly certificate: { current(): { readonly secureContext: tls.SecureContext } } | undefined;
+  readonly certificate: { current(): ListenerCertificate } | undefined;
   /** Peers that a listener with TLS answers in plain HTTP; default those of loopback. */
   readonly isNear?: (peer: string) => boolean;
+}
+
+export interface ListenerCertificate {
+  readonly secureContext: tls.SecureContext;
+  /** Clients are asked for certificates of these, and served without one all the same. */
+  readonly clientAuthorities?: readonly X509Certificate[] | undefined;
 }
 
 export interface Listener {
@@ -119,10 +132,15 @@ function createSniffer(spec: ListenSpec, options: ListenerOptions, dependencies:
   }
 
   function terminate(socket: net.Socket, peer: string, settle: () => void): void {
+    const { certificate } = dependencies;
+    const { secureContext, clientAuthorities } = certificate.current();
     const secured = new tls.TLSSocket(socket, {
       isServer: true,
-      secureContext: dependencies.certificate.current().secureContext,
+      secureContext,
       ALPNProtocols: ["http/1.1"],
+      requestCert: clientAuthorities !== undefined,
+      // Who shows none, or a bad one, may have a password, and gets an answer that says what is missing.
+      rejectUnauthorized: false,
     });
     secured.on("error", (error: NodeJS.ErrnoException) => {
       // The usual cause is a client that does not trust the certificate: a person who looks for it finds it here.
@@ -132,7 +150,12 @@ function createSniffer(spec: ListenSpec, options: ListenerOptions, dependencies:
     });
     secured.once("secure", () => {
       settle();
-      dependencies.http.accept(secured, { secure: true, peer });
+      const authorities = () => certificate.current().clientAuthorities;
+      const certificateUser =
+        clientAuthorities === undefined
+          ? undefined
+          : certificateUserOf(secured, { verifiedBy: clientAuthorities, authorities, now: Date.now });
+      dependencies.http.accept(secured, { secure: true, peer, ...(certificateUser && { certificateUser }) });
     });
   }
 
