@@ -139,7 +139,7 @@ function createApplication(settings: Settings, { log, maps, build }: ServerDepen
     { sharePrivate: settings.sharePrivate, pseudonym: state.pseudonym },
     { upstream, credentialOf: credentials.current, fingerprint: sealer.fingerprint },
   );
-  const pull = createPull(access, cache?.cache);
+  const pull = createPull(access, cache?.cache, ({ push: takes }) => settings.allowPush || takes);
   const push = createPush(
     { allowPush: settings.allowPush, pseudonym: state.pseudonym },
     { access, upstream, map, locations: createUploadLocations(sealer), changed: pull.changed },

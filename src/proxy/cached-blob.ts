@@ -2,19 +2,20 @@
  * Blobs through the cache: from the store at once, or from the one running download that all who wait follow. A digest is
  * shown to a repository only after its registry showed it to that repository (product section 5, protocol R245).
  */
-import { type HeaderLine, RegistryError } from "../errors.ts";
+import { RegistryError } from "../errors.ts";
 import type { Fill, FillSource } from "../cache/fill.ts";
 import { within } from "../cache/open-files.ts";
 import type { Place } from "../cache/records.ts";
 import type { StoredContent } from "../cache/store.ts";
-import { type Digest, isVerifiable } from "../registry/digest.ts";
-import { type ByteRange, formatContentRange, parseRange } from "../registry/range.ts";
+import { type Digest, isVerifiable, parseDigest } from "../registry/digest.ts";
+import type { ByteRange } from "../registry/range.ts";
 import type { Access, RegistryRequest } from "./access.ts";
 import { type BlobEndpoint, blobLines, headReply } from "./blob.ts";
+import { part, rangesOf, typed, unsatisfiable, whole } from "./blob-reply.ts";
 import { RefusedToAll, bodyOf, question } from "./blob-source.ts";
 import { type Cache, detached, placeOf, stateLines } from "./cache.ts";
-import type { Reply, ReplyBody } from "./exchange.ts";
-import { etagOf, matchesEtag } from "./headers.ts";
+import type { Reply } from "./exchange.ts";
+import { matchesEtag } from "./headers.ts";
 import { multipart } from "./multipart.ts";
 import type { Grants, ReadRequest } from "./grants.ts";
 import { errorOfAnswer } from "./refusal.ts";
@@ -22,7 +23,11 @@ import { hasSameBytes } from "./same-bytes.ts";
 import { storedBody, storedStream } from "./stored-body.ts";
 
 /** Serves a blob from the cache or into it; undefined when this request must pass the cache by. @throws RegistryError */
-export type CachedBlobs = (request: RegistryRequest, endpoint: BlobEndpoint) => Promise<Reply | undefined>;
+export interface CachedBlobs {
+  serve(request: RegistryRequest, endpoint: BlobEndpoint): Promise<Reply | undefined>;
+  /** A repository has this digest no more: a download that runs shows it nothing when it ends. */
+  gone(place: Place, digest: string): void;
+}
 
 /** Time for one upstream request of a fill to bring its headers. */
 const BUDGET_MS = 20_000;
@@ -182,7 +187,8 @@ export function createCachedBlobs(cache: Cache, access: Access, grants: Grants):
     placeOfFill.set(fill, placeOf(request.route));
     // Not before: a registry may answer 200 with bytes that are not the content.
     void fill.done.then((result) => {
-      if (result.kind === "committed") link(request, digest, result.content.bytes);
+      if (result.kind !== "committed" || !isSamePlace(placeOfFill.get(fill), placeOf(request.route))) return;
+      link(request, digest, result.content.bytes);
     });
     return fill;
   }
@@ -199,13 +205,20 @@ export function createCachedBlobs(cache: Cache, access: Access, grants: Grants):
     return fill === undefined ? undefined : fromFill(request, digest, fill);
   }
 
-  return async function serve(request, { digest }) {
-    if (!isVerifiable(digest)) return undefined;
-    for (const reader of grants.readers(request)) {
-      const asked = { ...request, reader };
-      if (await grants.holds(asked)) return serveAs(asked, digest);
-    }
-    return undefined;
+  return {
+    async serve(request, { digest }) {
+      if (!isVerifiable(digest)) return undefined;
+      for (const reader of grants.readers(request)) {
+        const asked = { ...request, reader };
+        if (await grants.holds(asked)) return serveAs(asked, digest);
+      }
+      return undefined;
+    },
+    gone(place, text) {
+      const digest = parseDigest(text);
+      const fill = digest === undefined ? undefined : fills.running(digest);
+      if (fill !== undefined && isSamePlace(placeOfFill.get(fill), place)) placeOfFill.delete(fill);
+    },
   };
 }
 
@@ -233,37 +246,4 @@ async function headOf(
     clearTimeout(timer);
     exchange.signal.removeEventListener("abort", give);
   }
-}
-
-function rangesOf({ exchange }: RegistryRequest, digest: Digest, totalBytes: number) {
-  const ifRange = exchange.headers.get("if-range");
-  const isWhole = exchange.method === "HEAD" || (ifRange !== null && ifRange.trim() !== etagOf(digest.text));
-  return parseRange(isWhole ? null : exchange.headers.get("range"), totalBytes);
-}
-
-function typed(lines: readonly HeaderLine[]): HeaderLine[] {
-  return [["Content-Type", "application/octet-stream"], ...lines];
-}
-
-function whole(bytes: number, lines: readonly HeaderLine[], body: ReplyBody): Reply {
-  return { status: 200, headers: [...typed(lines), ["Content-Length", String(bytes)]], body };
-}
-
-function part(
-  range: ByteRange,
-  totalBytes: number,
-  { lines, body }: { lines: readonly HeaderLine[]; body: ReplyBody },
-): Reply {
-  const headers: HeaderLine[] = [
-    ...typed(lines),
-    ["Content-Range", formatContentRange(range, totalBytes)],
-    ["Content-Length", String(range.last - range.first + 1)],
-  ];
-  return { status: 206, headers, body };
-}
-
-function unsatisfiable(totalBytes: number): RegistryError {
-  return new RegistryError("RANGE_INVALID", "the range lies outside the content", {
-    headers: [["Content-Range", `bytes */${totalBytes}`]],
-  });
 }

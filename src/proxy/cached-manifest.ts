@@ -2,8 +2,9 @@
  * Manifests through the cache: by digest for ever, by tag as long as its rule says and then after one HEAD; one GET per
  * manifest ever. When the registry cannot be asked, what was known last is served and marked so (protocol R208, R209, R241).
  */
+import { LRUCache } from "lru-cache";
 import { RegistryError } from "../errors.ts";
-import type { TagRecord } from "../cache/records.ts";
+import type { Place, TagRecord } from "../cache/records.ts";
 import { type Digest, isVerifiable, parseDigest } from "../registry/digest.ts";
 import { isSchema1Type } from "../registry/mediatype.ts";
 import type { Reference } from "../registry/reference.ts";
@@ -14,16 +15,26 @@ import { isYounger } from "./age.ts";
 import { type Cache, detached, keep, placeOf, readKept, stateLines } from "./cache.ts";
 import type { CacheState, Reply } from "./exchange.ts";
 import { type ManifestEndpoint, acceptFor, manifestReply, readManifest } from "./manifest.ts";
-import { createAcceptClasses, factsOf, isTrouble, staleWarning } from "./manifest-facts.ts";
+import {
+  type Answer,
+  createAcceptClasses,
+  factsOf,
+  type Found,
+  isTrouble,
+  PASS,
+  type Resolution,
+  staleWarning,
+} from "./manifest-facts.ts";
 import { type Grants, type ReadRequest, holderOf } from "./grants.ts";
 import { errorOfAnswer } from "./refusal.ts";
 import { childrenOf } from "./references.ts";
+import { createWritten } from "./written.ts";
 
 /** Serves a manifest from the cache or into it; undefined when this request must pass the cache by. @throws RegistryError */
 export interface CachedManifests {
   serve(request: RegistryRequest, endpoint: ManifestEndpoint): Promise<Reply | undefined>;
-  /** Tags of some repository were written: what was found absent may be there, and what is being asked may be old. */
-  tagsChanged(): void;
+  /** Tags or digests were written: what was found absent may be there, and what is being asked may be old. */
+  changed(place: Place, names: readonly string[]): void;
 }
 
 /** Upstream requests here serve everybody who waits, so they have a budget of their own; the client's ends below it. */
@@ -32,29 +43,16 @@ const BUDGET_MS = 20_000;
 const PATIENCE_MS = 3_000;
 /** A tag that is not there is asked for again after this: long enough for a storm, short enough for a push (protocol R243, lesson T17). */
 const ABSENT_TTL_MS = 5_000;
+/** A scan through names that do not exist: forgetting one costs one request. */
 const MAX_ABSENT = 10_000;
-
-/** What a tag or digest means now. */
-interface Found {
-  readonly kind: "found";
-  readonly digest: Digest;
-  readonly mediaType: string;
-  readonly bytes: number;
-  readonly state: CacheState;
-  /** The content, when finding out brought it. */
-  readonly content?: Uint8Array;
-}
-type Resolution = Found | { readonly kind: "pass" };
-
-const PASS: Resolution = { kind: "pass" };
 
 export function createCachedManifests(cache: Cache, access: Access, grants: Grants): CachedManifests {
   const { records, store, outages, now } = cache;
   const acceptClass = createAcceptClasses();
   const resolutions = new Map<string, Promise<Resolution>>(); // bounded by the requests under way
   const loads = new Map<string, Promise<Uint8Array | undefined>>(); // likewise
-  const absent = new Map<string, { atMs: number; error: RegistryError }>();
-  let writes = 0;
+  const absent = new LRUCache<string, { atMs: number; error: RegistryError }>({ max: MAX_ABSENT });
+  const written = createWritten();
 
   function ask(request: ReadRequest, method: "GET" | "HEAD", reference: string): Promise<ReaderAnswer> {
     const accept = acceptFor(request.exchange.headers.get("accept"));
@@ -74,7 +72,8 @@ export function createCachedManifests(cache: Cache, access: Access, grants: Gran
     const accept = acceptClass(request);
     const known = records.tag(place, tag, accept);
     const ttlMs = cache.tagTtlMs(registry, tag);
-    const isFresh = known !== undefined && isYounger(known.checkedMs, ttlMs, now());
+    const isSettled = known !== undefined && !written.isUnseen(place, tag);
+    const isFresh = isSettled && isYounger(known.checkedMs, ttlMs, now());
     const lastKnown = (state: CacheState) => {
       const digest = known === undefined ? undefined : parseDigest(known.digest);
       if (known?.mediaType === undefined || digest === undefined) return undefined;
@@ -121,20 +120,22 @@ export function createCachedManifests(cache: Cache, access: Access, grants: Gran
     const place = placeOf(request.route);
     const accept = acceptClass(request);
     try {
-      const writesBefore = writes;
+      const turn = written.turn();
       const response = await ask(request, "HEAD", tag);
       const verdict = await judge(request, response);
       if (verdict === "pass") return PASS;
       // Registries call what is private absent: only who could read it knows that the tag is gone.
       if (verdict === "absent" && grants.isKnown(request)) records.removeTag(place, tag);
       if (verdict !== "good") throw await errorOfAnswer(response, request);
-      const found = await foundBy(request, tag, response);
+      const found = await foundBy(request, tag, { response, turn });
       if (found.kind === "pass") return PASS;
       const { digest, mediaType, bytes } = found;
       if (response.isProof) grants.proven(request, digest.text);
       // What was asked before a push and answered after it may be what the push replaced (protocol R78).
-      if (writes === writesBefore)
+      if (!written.isSince(turn, place, tag) && !written.isSince(turn, place, digest.text)) {
         records.setTag(place, tag, accept, { digest: digest.text, mediaType, bytes, checkedMs: now() });
+        written.seen(place, tag);
+      }
       if (known === undefined) return { ...found, state: "MISS" };
       return { ...found, state: known.digest === digest.text ? "REVALIDATED" : "EXPIRED" };
     } catch (error) {
@@ -163,17 +164,14 @@ export function createCachedManifests(cache: Cache, access: Access, grants: Gran
     if (missing !== undefined && isYounger(missing.atMs, ABSENT_TTL_MS, now())) throw missing.error;
     const running = resolutions.get(key) ?? resolveTag(request, reference.tag).finally(() => resolutions.delete(key));
     resolutions.set(key, running);
+    const turn = written.turn();
     try {
       return await running;
     } catch (error) {
-      if (error instanceof RegistryError && error.status === 404) remember(key, error);
+      const isAbsent = error instanceof RegistryError && error.status === 404;
+      if (isAbsent && !written.isSince(turn, place, reference.tag)) absent.set(key, { atMs: now(), error });
       throw error;
     }
-  }
-
-  function remember(key: string, error: RegistryError): void {
-    if (absent.size >= MAX_ABSENT) absent.clear(); // a scan through names that do not exist: forgetting costs one request each
-    absent.set(key, { atMs: now(), error });
   }
 
   async function resolveDigest(request: ReadRequest, digest: Digest): Promise<Resolution> {
@@ -183,11 +181,12 @@ export function createCachedManifests(cache: Cache, access: Access, grants: Gran
     if (mediaType !== undefined && content !== undefined && (await grants.holds(request))) {
       return { kind: "found", digest, mediaType, bytes: content.bytes, state: "HIT" };
     }
+    const turn = written.turn();
     const response = await ask(request, "HEAD", digest.text);
     const verdict = await judge(request, response);
     if (verdict === "pass") return PASS;
     if (verdict !== "good") throw await errorOfAnswer(response, request);
-    const found = await foundBy(request, digest.text, response);
+    const found = await foundBy(request, digest.text, { response, turn });
     if (found.kind === "found" && found.digest.text !== digest.text) return PASS;
     if (found.kind === "found" && response.isProof) grants.proven(request, digest.text);
     return found;
@@ -217,22 +216,24 @@ export function createCachedManifests(cache: Cache, access: Access, grants: Gran
   }
 
   /** What a HEAD tells; where a GET stood in for it, or it tells too little, the manifest itself. */
-  async function foundBy(request: ReadRequest, text: string, response: UpstreamResponse): Promise<Resolution> {
-    if (response.body !== null) return take(request, text, response);
+  async function foundBy(request: ReadRequest, text: string, answer: Answer): Promise<Resolution> {
+    const { response } = answer;
+    if (response.body !== null) return take(request, text, answer);
     const told = factsOf(response);
     return told === undefined ? fetchFirst(request, text) : { ...told, kind: "found", state: "MISS" };
   }
 
   async function fetchFirst(request: ReadRequest, text: string): Promise<Resolution> {
+    const turn = written.turn();
     const response = await ask(request, "GET", text);
     const verdict = await judge(request, response);
     if (verdict === "pass") return PASS;
     if (verdict !== "good") throw await errorOfAnswer(response, request);
-    return take(request, text, response);
+    return take(request, text, { response, turn });
   }
 
   /** Verified, kept and linked. */
-  async function take(request: ReadRequest, text: string, response: UpstreamResponse): Promise<Resolution> {
+  async function take(request: ReadRequest, text: string, { response, turn }: Answer): Promise<Resolution> {
     const asked = parseDigest(text);
     const reference: Reference = asked === undefined ? { kind: "tag", tag: text } : { kind: "digest", digest: asked };
     const endpoint: ManifestEndpoint = { ...request.endpoint, kind: "manifest", name: "", reference };
@@ -245,7 +246,9 @@ export function createCachedManifests(cache: Cache, access: Access, grants: Gran
     if (digest === undefined || isSchema1Type(mediaType)) return PASS;
     const found: Found = { kind: "found", digest, mediaType, bytes: content.byteLength, state: "MISS", content };
     if (!(await keep(cache, digest, content))) return found;
-    records.link(placeOf(request.route), digest.text, { bytes: content.byteLength, mediaType });
+    const place = placeOf(request.route);
+    if (written.isSince(turn, place, digest.text)) return found; // deleted meanwhile
+    records.link(place, digest.text, { bytes: content.byteLength, mediaType });
     records.setReferences(digest.text, childrenOf(content));
     return found;
   }
@@ -285,8 +288,8 @@ export function createCachedManifests(cache: Cache, access: Access, grants: Gran
 
   return {
     serve,
-    tagsChanged() {
-      writes += 1;
+    changed(place, names) {
+      for (const name of names) written.add(place, name);
       resolutions.clear();
       absent.clear();
     },

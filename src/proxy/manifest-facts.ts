@@ -15,6 +15,28 @@ import { acceptFor } from "./manifest.ts";
 const MAX_CLASSES = 256;
 const MAX_REMEMBERED_CHARACTERS = 1024;
 
+/** What a tag or digest means now. */
+export interface Found {
+  readonly kind: "found";
+  readonly digest: Digest;
+  readonly mediaType: string;
+  readonly bytes: number;
+  readonly state: CacheState;
+  /** The content, when finding out brought it. */
+  readonly content?: Uint8Array;
+}
+
+/** What a registry said, and when it was asked. */
+export interface Answer {
+  readonly response: UpstreamResponse;
+  readonly turn: number;
+}
+
+/** `pass`: this request must pass the cache by. */
+export type Resolution = Found | { readonly kind: "pass" };
+
+export const PASS: Resolution = { kind: "pass" };
+
 /**
  * Registries may lead a tag elsewhere for another Accept: gives the kinds of manifest in it, in one order. Reading the line
  * takes longer than looking the tag up, and it is mostly the same: what was read is remembered.

@@ -3,6 +3,7 @@
  * the upstream.
  */
 import { StoreError } from "../cache/store.ts";
+import type { Registry } from "../registry/registry.ts";
 import type { Access, RegistryRequest } from "./access.ts";
 import { type BlobEndpoint, serveBlob } from "./blob.ts";
 import { type Cache, placeOf, stateLines } from "./cache.ts";
@@ -10,38 +11,83 @@ import { createCachedBlobs } from "./cached-blob.ts";
 import { createCachedManifests } from "./cached-manifest.ts";
 import type { Reply } from "./exchange.ts";
 import { type ManifestEndpoint, serveManifest } from "./manifest.ts";
-import type { Change } from "./push.ts";
+import type { Change, Outcome } from "./push.ts";
 import { createGrants } from "./grants.ts";
+import { isTrouble } from "./manifest-facts.ts";
 
 export interface Pull {
   manifest(request: RegistryRequest, endpoint: ManifestEndpoint): Promise<Reply>;
   blob(request: RegistryRequest, endpoint: BlobEndpoint): Promise<Reply>;
-  /** A write may have changed what is known: it is forgotten, and the registry asked at the next pull (protocol R78). */
-  changed(request: RegistryRequest, change: Change): void;
+  /**
+   * A write has changed what is known: it is forgotten, and the registry asked at the next pull (protocol R78). Of an outcome
+   * that nobody knows nothing is forgotten, since the registry may be away; it is asked as soon as it can be.
+   */
+  changed(request: RegistryRequest, change: Change, outcome: Outcome): void;
 }
 
-export function createPull(access: Access, cache: Cache | undefined): Pull {
+/** @param takesWrites whether clients push to this registry through us; default: never */
+export function createPull(
+  access: Access,
+  cache: Cache | undefined,
+  takesWrites: (registry: Registry) => boolean = () => false,
+): Pull {
   const straight: Pull = {
     manifest: (request, endpoint) => serveManifest(access, request, endpoint),
     blob: (request, endpoint) => serveBlob(access, request, endpoint),
     changed: () => undefined,
   };
-  if (cache === undefined) return straight;
+  return cache === undefined ? straight : cachedPull(access, { cache, straight, takesWrites });
+}
+
+interface CachedPullParts {
+  readonly cache: Cache;
+  /** Past the cache. */
+  readonly straight: Pull;
+  readonly takesWrites: (registry: Registry) => boolean;
+}
+
+function cachedPull(access: Access, { cache, straight, takesWrites }: CachedPullParts): Pull {
   const grants = createGrants({ ttlMs: cache.grantTtlMs }, cache, access);
   const manifests = createCachedManifests(cache, access, grants);
   const blobs = createCachedBlobs(cache, access, grants);
+
+  /**
+   * Before a push clients ask by HEAD what they may leave out. What we remember may be gone from the registry, which would then
+   * refuse their manifest, again and again: such a question goes to the registry, as long as it answers.
+   */
+  async function asked(request: RegistryRequest, ask: () => Promise<Reply>): Promise<Reply | undefined> {
+    const { exchange, endpoint, route } = request;
+    const isByDigest =
+      endpoint.kind === "blob" || (endpoint.kind === "manifest" && endpoint.reference.kind === "digest");
+    if (exchange.method !== "HEAD" || !isByDigest || !takesWrites(route.registry)) return undefined;
+    if (cache.outages.isFailing(route.registry)) return undefined;
+    try {
+      return bypassed(cache, request, await ask());
+    } catch (error) {
+      if (!isTrouble(error)) throw error;
+      cache.outages.failed(route.registry, error);
+      return undefined;
+    }
+  }
+
   return {
     manifest: async (request, endpoint) =>
+      (await asked(request, () => straight.manifest(request, endpoint))) ??
       (await unlessBroken(cache, () => manifests.serve(request, endpoint))) ??
       bypassed(cache, request, await straight.manifest(request, endpoint)),
     blob: async (request, endpoint) =>
-      (await unlessBroken(cache, () => blobs(request, endpoint))) ??
+      (await asked(request, () => straight.blob(request, endpoint))) ??
+      (await unlessBroken(cache, () => blobs.serve(request, endpoint))) ??
       bypassed(cache, request, await straight.blob(request, endpoint)),
-    changed({ route }, change) {
+    changed({ route }, change, outcome) {
       const place = placeOf(route);
-      if (change.kind === "digest-gone") cache.records.unlink(place, change.digest);
-      else for (const tag of change.tags) cache.records.removeTag(place, tag);
-      manifests.tagsChanged();
+      if (change.kind === "tags") {
+        if (outcome === "done") for (const tag of change.tags) cache.records.removeTag(place, tag);
+        return manifests.changed(place, change.tags);
+      }
+      if (outcome === "done") cache.records.unlink(place, change.digest);
+      if (outcome === "done") blobs.gone(place, change.digest);
+      manifests.changed(place, [change.digest]);
     },
   };
 }

@@ -37,7 +37,9 @@ export async function pushReply(
   { response, location }: Finished,
 ): Promise<Reply> {
   const { status } = response;
-  if (status === 401 || status === 403) {
+  // What the registry says against a login of its own is that client's business: a quota, a scope that is wanting.
+  const isOwnRefusal = status === 403 && request.client.kind === "own";
+  if ((status === 401 || status === 403) && !isOwnRefusal) {
     await response.body?.cancel();
     throw access.denial(request);
   }
@@ -73,7 +75,8 @@ async function errorBody(response: WriteResponse): Promise<Uint8Array> {
   const limits = { maxBytes: MAX_ERROR_BYTES, deadlineMs: performance.now() + MAX_ERROR_WAIT_MS };
   const bytes = response.body === null ? undefined : await readBody(response.body, limits).catch(() => undefined); // the status says enough
   if (bytes !== undefined && hasErrors(new TextDecoder().decode(bytes))) return bytes;
-  const error = new RegistryError("UNSUPPORTED", `the registry refuses this with status ${response.status}`);
+  const code = response.status === 403 ? "DENIED" : "UNSUPPORTED";
+  const error = new RegistryError(code, `the registry refuses this with status ${response.status}`);
   return new TextEncoder().encode(JSON.stringify(error));
 }
 

@@ -33,8 +33,11 @@ export interface PushDependencies {
   readonly locations: UploadLocations;
   readonly map: () => RegistryMap;
   /** What a client was told of this repository's tags and digests may not be so any more. */
-  readonly changed: (request: RegistryRequest, change: Change) => void;
+  readonly changed: (request: RegistryRequest, change: Change, outcome: Outcome) => void;
 }
+
+/** `unknown`: the registry may have taken it and could not say so. */
+export type Outcome = "done" | "unknown";
 
 /** What a write did to a repository. */
 export type Change =
@@ -82,6 +85,19 @@ export function createPush(
       });
     } catch (error) {
       if (error instanceof UpstreamError) throw errorOfFailure(error);
+      throw error;
+    }
+  }
+
+  /** What was refused changed nothing: else anybody could make us forget what we know. */
+  async function sendChange(request: RegistryRequest, step: Step, change: Change): Promise<WriteResponse> {
+    try {
+      const response = await send(request, step);
+      if (response.status < 400) changed(request, change, "done");
+      else if (response.status >= 500) changed(request, change, "unknown");
+      return response;
+    } catch (error) {
+      changed(request, change, "unknown");
       throw error;
     }
   }
@@ -134,26 +150,23 @@ export function createPush(
     const { exchange } = request;
     const bytes = await manifestOf(exchange);
     const query = queryWithoutNamespace(exchange.query);
-    const response = await send(request, {
-      method: "PUT",
-      target: (_, name) => ({ kind: "path", path: `${name}/manifests/${reference}${query === "" ? "" : `?${query}`}` }),
-      body: { kind: "whole", bytes },
-      mayTakeLong: true,
-    });
     const tags = [
       ...(reference.includes(":") ? [] : [reference]),
       ...new URLSearchParams(exchange.query).getAll("tag"),
     ];
-    changed(request, { kind: "tags", tags });
+    const step: Step = {
+      method: "PUT",
+      target: (_, name) => ({ kind: "path", path: `${name}/manifests/${reference}${query === "" ? "" : `?${query}`}` }),
+      body: { kind: "whole", bytes },
+      mayTakeLong: true,
+    };
+    const response = await sendChange(request, step, { kind: "tags", tags });
     return answer(request, response, contentUrl(request, `manifests/${reference}`));
   }
 
   async function remove(request: RegistryRequest, path: string, change: Change): Promise<Reply> {
-    const response = await send(request, {
-      method: "DELETE",
-      target: (_, name) => ({ kind: "path", path: `${name}/${path}` }),
-    });
-    changed(request, change);
+    const step: Step = { method: "DELETE", target: (_, name) => ({ kind: "path", path: `${name}/${path}` }) };
+    const response = await sendChange(request, step, change);
     return answer(request, response, undefined);
   }
 
