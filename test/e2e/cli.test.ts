@@ -270,7 +270,8 @@ describe("check", () => {
     expect(out).toMatch(
       /FAIL {2}gone {11}http:\/\/127\.0\.0\.1:1: .*; check the network, --upstream-proxy and the map/,
     );
-    expect(out).toEndWith("1 of 6 checks failed\n");
+    expect(out).toMatch(/WARN {2}secrets {8}k\.pem holds a secret and every user of this machine may read it/);
+    expect(out).toEndWith("1 of 7 checks failed\n");
   });
 
   test("ends with 0 when nothing is wrong", async () => {
@@ -308,7 +309,7 @@ describe("check", () => {
     expect(good.out).toContain(": accepted\n");
     expect(good.code).toBe(0);
     const bad = await run(["check", "--registry-map=bad.json", "--tls-cert=c.pem", "--tls-key=k.pem"], { files });
-    expect(bad.out).toContain(": refused; check user name and password in the map\n");
+    expect(bad.out).toContain(": refused; check the account where it is configured\n");
     expect(bad.out).toMatch(/until 2020-0[23]-\d\d: expired; renew it/);
     const foreign = await run(["check", "--registry-map=map.json", "--tls-cert=c.pem", "--tls-key=other.pem"], {
       files,

@@ -123,9 +123,28 @@ describe("tokens", () => {
     expect(good.status).toBe(200);
     const { access_token } = (await good.json()) as { access_token: string };
     expect((await farm.ask(PRIVATE, bearer(access_token))).status).toBe(200);
-    const refresh = await farm.ask("/token/ghcr", { ...form, body: "grant_type=refresh_token&refresh_token=z" });
-    expect(refresh.status).toBe(400); // clients then use GET
-    await refresh.text();
+    const other = await farm.ask("/token/ghcr", { ...form, body: "grant_type=refresh_token" });
+    expect(other.status).toBe(400); // clients then use GET
+    await other.text();
+  });
+
+  test("[R99] a form with an identity token is checked at the registry's token server, and holds there", async () => {
+    const refresh = farm.ghcr.access.issueRefreshToken("alice");
+    const ask = (token: string) =>
+      farm.ask("/token/ghcr", {
+        method: "POST",
+        headers: { "content-type": "application/x-www-form-urlencoded" },
+        body: `grant_type=refresh_token&service=x&client_id=docker&refresh_token=${token}`,
+      });
+    const good = await ask(refresh);
+    expect(good.status).toBe(200);
+    const { access_token } = (await good.json()) as { access_token: string };
+    expect(access_token).not.toContain(refresh);
+    expect((await farm.ask(PRIVATE, bearer(access_token))).status).toBe(200);
+    const bad = await ask("z");
+    expect(bad.status).toBe(401);
+    await bad.text();
+    expect(JSON.stringify(farm.ghcr.requests.map(({ lines }) => lines))).not.toContain(refresh);
   });
 
   test("wrong credentials are 401 without a token", async () => {

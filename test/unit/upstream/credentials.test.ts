@@ -177,6 +177,21 @@ describe("createCredentials()", () => {
     expect((await credentials.current(one)).password).toBe("newer");
   });
 
+  test("close() tells programs that run to end", async () => {
+    const started = Promise.withResolvers<AbortSignal>();
+    const credentials = createCredentials({
+      run: (_, signal) => {
+        started.resolve(signal);
+        return new Promise((_resolve, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+      },
+    });
+    const asked = failureOf(credentials.current(configured(EXEC)));
+    const signal = await started.promise;
+    credentials.close();
+    expect(signal.aborted).toBe(true);
+    await asked;
+  });
+
   test("goes on with a refused credential when its program fails: it may lack a right only", async () => {
     const { credentials } = bench([answer("old", 1000), new UpstreamError("token", "x")]);
     const one = configured(EXEC);
