@@ -44,10 +44,18 @@ function isOriginOf(origin: string, host: string): boolean {
  */
 export function gitLoginsFor(logins: readonly HostLogin[], place: LoginPlace): ConfiguredCredential[] {
   return logins.flatMap(({ host, repositories, source }) => {
-    const isRealm = place.group.entry.trustedRealms.includes(host);
-    const [first] = place.group.entry.upstreams;
-    const origin =
-      originFor(host, place) ?? originFor(`registry.${host}`, place) ?? (isRealm ? first?.origin : undefined);
+    const origin = originFor(host, place) ?? originFor(`registry.${host}`, place) ?? originBeside(host, place);
     return origin === undefined ? [] : [{ origin, repositories, source }];
   });
+}
+
+/** In a map of the operator's own: on another port of that host, as GitLab has it, or trusting it with credentials. */
+function originBeside(host: string, { group, source }: LoginPlace): string | undefined {
+  if (source === "url") return undefined;
+  const { upstreams, trustedRealms } = group.entry;
+  const origins = upstreams.map(({ origin }) => origin);
+  return (
+    origins.find((origin) => new URL(origin).hostname === host) ??
+    (trustedRealms.includes(host) ? origins[0] : undefined)
+  );
 }

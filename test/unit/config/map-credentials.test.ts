@@ -225,12 +225,14 @@ describe("accounts of AUTH_REGISTRIES", () => {
   });
 
   test("are those of the upstream with that host, or of the registry beside a git host", async () => {
-    const authRegistries = [login("docker.io"), login("gitlab.com"), login("git.test"), login("quay.io")];
+    const hosts = ["docker.io", "gitlab.com", "git.test", "port.test", "quay.io"];
+    const authRegistries = hosts.map(login);
     const { byKey } = await parse(
       {
         docker: "https://registry-1.docker.io",
         gitlab: "https://registry.gitlab.com",
         own: { upstreams: ["https://reg.test"], trustedRealms: ["git.test"] },
+        port: "https://port.test:5050",
         ghcr: "https://ghcr.io",
       },
       { authRegistries },
@@ -239,7 +241,10 @@ describe("accounts of AUTH_REGISTRIES", () => {
     expect(origins("docker")).toEqual(["https://registry-1.docker.io"]);
     expect(origins("gitlab")).toEqual(["https://registry.gitlab.com"]);
     expect(origins("own")).toEqual(["https://reg.test"]);
+    expect(origins("port")).toEqual(["https://port.test:5050"]);
     expect(origins("ghcr")).toEqual([]);
+    const served = await parse({ port: "https://port.test:5050" }, { authRegistries, source: "url" });
+    expect(served.default.credentials).toEqual([]);
   });
 
   test("leave logins to the clients, whose own credentials win", async () => {
