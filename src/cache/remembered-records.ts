@@ -8,7 +8,6 @@
  *
  * So a withdrawal (a grant dropped, a link or a tag taken out) hides at once here, and within that time elsewhere.
  */
-import { LRUCache } from "lru-cache";
 import type { Grant, Place, Records, TagRecord } from "./records.ts";
 
 export interface RememberedRecordsOptions {
@@ -30,14 +29,14 @@ export function withRememberedReads(
   { maxAnswers = MAX_ANSWERS }: RememberedRecordsOptions,
   { now }: RememberedRecordsDependencies,
 ): Records {
-  const links = createMemory<boolean>();
-  const mediaTypes = createMemory<string | undefined>();
-  const tags = createMemory<TagRecord | undefined>();
-  const grants = createMemory<Grant | undefined>();
   let lookedMs = Number.NEGATIVE_INFINITY;
   let seen = records.changes();
   let seenElsewhere: number | undefined;
   let state = 0;
+  const links = createMemory<boolean>();
+  const mediaTypes = createMemory<string | undefined>();
+  const tags = createMemory<TagRecord | undefined>();
+  const grants = createMemory<Grant | undefined>();
 
   /** Another number once anything may be answered otherwise. */
   function stateNow(): number {
@@ -55,14 +54,19 @@ export function withRememberedReads(
   }
 
   function createMemory<Answer>(): (key: string, ask: () => Answer) => Answer {
-    const answers = new LRUCache<string, { readonly answer: Answer; readonly state: number }>({ max: maxAnswers });
+    const answers = new Map<string, { readonly answer: Answer }>();
+    let answeredIn = state;
     return function recall(key, ask) {
-      const stateBefore = stateNow();
+      const current = stateNow();
+      if (current !== answeredIn) answers.clear();
+      answeredIn = current;
       const known = answers.get(key);
-      if (known?.state === stateBefore) return known.answer;
+      if (known !== undefined) return known.answer;
+      // No order of use is kept, which would cost each hit: when there are too many, each is read once more.
+      if (answers.size >= maxAnswers) answers.clear();
+      // A read that fails is answered as absent, and is a change: its answer goes before the next one.
       const answer = ask();
-      // A read that fails is answered as absent, and is a change: its answer is none of the next state.
-      answers.set(key, { answer, state: stateBefore });
+      answers.set(key, { answer });
       return answer;
     };
   }
