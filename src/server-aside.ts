@@ -2,7 +2,7 @@
  * The listeners beside the registry API: the admin socket for our own commands, and the address of its own for metrics. Plain
  * HTTP, a few paths, no access log.
  */
-import { randomBytes } from "node:crypto";
+import { randomUUID } from "node:crypto";
 import type { CacheSettings, ListenAddress } from "./config/settings.ts";
 import type { ListenSpec } from "./front/listen.ts";
 import { createListener } from "./front/listener.ts";
@@ -86,7 +86,8 @@ async function openAside(spec: ListenSpec, { limits, answer, flag }: AsideOption
   };
 }
 
-/** Of a request: 16 hex digits. */
+/** Of a request: 16 hex digits. Of a UUID, whose randomness is drawn for many at once: eight bytes of their own take ten times as long. */
 export function newId(): string {
-  return randomBytes(8).toString("hex");
+  const uuid = randomUUID();
+  return uuid.slice(0, 8) + uuid.slice(-8);
 }

@@ -17,7 +17,7 @@ import type { UpstreamMeter, UpstreamOutcome } from "./upstream/meter.ts";
 export interface Ended {
   readonly status: number;
   readonly bytesSent: number;
-  readonly broken?: string;
+  readonly broken?: string | undefined;
 }
 
 /** What is only read when somebody asks. */

@@ -45,7 +45,7 @@ export interface Outcome {
   /** True when the operating system took the whole answer. */
   readonly complete: boolean;
   /** Why not; undefined when complete. */
-  readonly broken?: Breakage;
+  readonly broken?: Breakage | undefined;
   /** What the answer or its body failed with, for the log. */
   readonly cause?: unknown;
 }
@@ -162,10 +162,13 @@ export function createHttpServer(options: HttpServerOptions, dependencies: HttpS
     let outcome: Omit<Outcome, "durationMs"> = { status: 500, bytesSent: 0, complete: false };
     try {
       const { reply, cause } = await replyTo(exchange);
-      outcome = { ...(await write(exchange, response, reply, body)), ...(cause === undefined ? {} : { cause }) };
+      const written = await write(exchange, response, reply, body);
+      outcome = cause === undefined ? written : { ...written, cause };
     } finally {
-      if (outcome.complete) body.dropRest();
-      dependencies.finished(exchange, { ...outcome, durationMs: performance.now() - exchange.receivedAtMs });
+      const { status, bytesSent, complete, broken, cause } = outcome;
+      if (complete) body.dropRest();
+      const durationMs = performance.now() - exchange.receivedAtMs;
+      dependencies.finished(exchange, { status, bytesSent, complete, broken, cause, durationMs });
     }
   }
 
@@ -193,8 +196,8 @@ export function createHttpServer(options: HttpServerOptions, dependencies: HttpS
       ...(last ? { beforeEnd: body.linger } : {}),
     };
     try {
-      const written = await writeReply(response, reply, writing);
-      return { status: reply.status, complete: written.broken === undefined, ...written };
+      const { bytesSent, broken, cause } = await writeReply(response, reply, writing);
+      return { status: reply.status, bytesSent, complete: broken === undefined, broken, cause };
     } catch (cause) {
       // Only lines that cannot be sent get here, before anything was written.
       discard(reply.body);

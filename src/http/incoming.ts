@@ -4,6 +4,7 @@ import { RegistryError } from "../errors.ts";
 import type { Exchange } from "../proxy/exchange.ts";
 import { checkRawRequest } from "../registry/raw-request.ts";
 import type { CheckedRequest } from "../registry/raw-request.ts";
+import { isGone } from "./body-writer.ts";
 import type { ConnectionFacts } from "./connections.ts";
 
 /** What the client waits for before it sends the body. */
@@ -41,10 +42,7 @@ export function exchangeOf(
   body: ReadableStream<Uint8Array> | null,
   id: string,
 ): Exchange {
-  const controller = new AbortController();
-  response.once("close", () => {
-    if (!response.writableFinished) controller.abort(new DOMException("the client left", "AbortError"));
-  });
+  let signal: AbortSignal | undefined;
   const { method, path, query, host } = checked;
   return {
     id,
@@ -56,11 +54,26 @@ export function exchangeOf(
     peer,
     secure,
     certificateUser,
-    signal: controller.signal,
+    // Made when somebody asks for it: what is served from memory never does.
+    get signal() {
+      signal ??= signalOf(response);
+      return signal;
+    },
     receivedAtMs: performance.now(),
     body: METHODS_WITH_BODY.has(method) ? body : null,
     notes: {},
   };
+}
+
+/** Aborts when the client leaves before the answer is complete; at once when it has left already. */
+function signalOf(response: ServerResponse): AbortSignal {
+  const controller = new AbortController();
+  const abort = (): void => {
+    if (!response.writableFinished) controller.abort(new DOMException("the client left", "AbortError"));
+  };
+  if (isGone(response)) abort();
+  else response.once("close", abort);
+  return controller.signal;
 }
 
 function joinLines(rawHeaders: readonly string[]): Headers {

@@ -10,8 +10,9 @@ import {
   type Route,
   type RouteRequest,
   type RoutingOptions,
+  type Reachable,
   registriesReachable,
-  routeFor,
+  routeWithin,
 } from "../registry/route.ts";
 import type { Access, RegistryRequest } from "../proxy/access.ts";
 import type { Admission, Gate } from "../proxy/admission.ts";
@@ -68,7 +69,7 @@ export function createRegistryHandler(
     const registries = map(); // once: it may be replaced while this request waits
     refuseLoop(exchange.headers.get("via"), options.pseudonym);
     const origin = originOf(exchange);
-    const namespaces = new URLSearchParams(exchange.query).getAll("ns");
+    const namespaces = exchange.query === "" ? [] : new URLSearchParams(exchange.query).getAll("ns");
     const target = {
       host: origin.host,
       before: endpoint.before,
@@ -82,14 +83,15 @@ export function createRegistryHandler(
     if (endpoint.kind === "catalog")
       throw new RegistryError("UNSUPPORTED", "there is no catalog here", { status: 404 });
 
-    const route = routeFor(target, registries, routing());
+    const reachable = registriesReachable(target, registries, routing());
+    const route = routeWithin(target, reachable, registries);
     exchange.notes.registry = route.registry.key;
     exchange.notes.repository = route.repository;
     const isWriting = isWrite(exchange, endpoint);
     if (isWriting && !push.isAllowed(route.registry)) throw readOnly();
     refuseByPattern(route);
 
-    const sharedHost = sharedHostOf(target, registries);
+    const sharedHost = sharedHostOf(reachable);
     const at = { registry: route.registry, sharedHost, address: origin.client };
     const authorization = exchange.headers.get("authorization");
     const identified = visitor.client ?? (await withChallenge(() => clients.identify(authorization, at), challenge));
@@ -100,10 +102,6 @@ export function createRegistryHandler(
     limits.enter(request);
     return withApiLines(await (isWriting ? push.serve(request) : serve(request)), route);
   };
-
-  function sharedHostOf(target: RouteRequest, registries: RegistryMap): SharedHost {
-    return registriesReachable(target, registries, routing()).only === undefined ? "shared" : "own";
-  }
 
   function serve(request: RegistryRequest): Promise<Reply> {
     const { endpoint } = request;
@@ -126,8 +124,10 @@ export function createRegistryHandler(
     try {
       if (endpoint.kind === "ping" || endpoint.kind === "catalog")
         return hostChallenge(origin, registriesReachable(target, map(), routing()).only, error);
-      const route = routeFor(target, map(), routing());
-      return access.challenge({ exchange, origin, route, sharedHost: sharedHostOf(target, map()) }, error);
+      const registries = map();
+      const reachable = registriesReachable(target, registries, routing());
+      const route = routeWithin(target, reachable, registries);
+      return access.challenge({ exchange, origin, route, sharedHost: sharedHostOf(reachable) }, error);
     } catch (failure) {
       // What is wrong with the name is told to who is known; to others it is a name like any other.
       if (failure instanceof RegistryError) return hostChallenge(origin, undefined, error);
@@ -152,6 +152,10 @@ interface Challenging {
   readonly target: RouteRequest;
 }
 
+function sharedHostOf({ only }: Reachable): SharedHost {
+  return only === undefined ? "shared" : "own";
+}
+
 /** The state of an upload is asked with GET, and is part of writing it. */
 function isWrite(exchange: Exchange, endpoint: Endpoint): boolean {
   return endpoint.kind === "upload" || (exchange.method !== "GET" && exchange.method !== "HEAD");
@@ -171,5 +175,5 @@ function refuseByPattern({ registry, repository }: Route): void {
 
 function withApiLines(reply: Reply, route: Route): Reply {
   const namespace: HeaderLine[] = route.namespace === undefined ? [] : [["OCI-Namespace", route.namespace]];
-  return { ...reply, headers: [...reply.headers, API_VERSION, ...namespace] };
+  return { status: reply.status, headers: [...reply.headers, API_VERSION, ...namespace], body: reply.body };
 }

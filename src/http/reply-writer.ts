@@ -23,8 +23,10 @@ export interface WriteOptions extends BodyOptions {
  * @throws TypeError when a header line cannot be sent; nothing was sent then, and the body is left to the caller
  */
 export async function writeReply(response: ServerResponse, reply: Reply, options: WriteOptions): Promise<WriteOutcome> {
-  const framed = frame(reply, options.method);
-  const lines = headLines(reply, lengthOf(framed), options.extraLines);
+  const { lines, declared } = ownLines(reply.headers);
+  const framed = frame(reply, options.method, declared);
+  addLines(lines, lengthOf(framed), options.extraLines);
+  check(lines);
   if (framed.kind === "none") discard(reply.body);
   if (isGone(response)) {
     discard(reply.body);
@@ -65,8 +67,7 @@ const NO_BYTES = new Uint8Array(0);
 const encoder = new TextEncoder();
 
 /** How the body is delimited (RFC 9112 6.3): 204 and 304 never carry a length (protocol R223), HEAD carries that of GET (R222). */
-function frame(reply: Reply, method: string): Framed {
-  const declared = declaredLength(reply.headers);
+function frame(reply: Reply, method: string, declared: number | undefined): Framed {
   if (reply.status === 204 || reply.status === 304 || reply.status < 200) return { kind: "none", length: undefined };
   if (reply.body instanceof ReadableStream) {
     return method === "HEAD"
@@ -90,35 +91,51 @@ function lengthOf(framed: Framed): number | undefined {
   return framed.kind === "whole" ? framed.bytes.byteLength : framed.length;
 }
 
-function declaredLength(lines: readonly HeaderLine[]): number | undefined {
-  const values = new Set(lines.filter(([name]) => name.toLowerCase() === "content-length").map(([, value]) => value));
-  const [value] = values;
-  if (value === undefined) return undefined;
-  if (values.size > 1 || !/^\d{1,15}$/.test(value))
-    throw new TypeError("expected one Content-Length in decimal digits");
-  return Number(value);
+interface OwnLines {
+  /** Name, value, name, value: the form of `writeHead` that keeps order and repeated lines. */
+  readonly lines: string[];
+  readonly declared: number | undefined;
 }
 
-/** Names that say how this connection and this body are framed: only the adapter knows that. */
-const FRAMING_NAMES = new Set(["content-length", "transfer-encoding", "connection", "keep-alive"]);
+/** What the reply says, in one pass, without the lines that say how connection and body are framed: only the adapter knows that. */
+function ownLines(headers: readonly HeaderLine[]): OwnLines {
+  const lines: string[] = [];
+  let declared: string | undefined;
+  for (const [name, value] of headers) {
+    const framing = framingName(name);
+    if (framing === undefined) lines.push(name, value);
+    if (framing !== "content-length") continue;
+    if ((declared ?? value) !== value || !/^\d{1,15}$/.test(value))
+      throw new TypeError("expected one Content-Length in decimal digits");
+    declared = value;
+  }
+  return { lines, declared: declared === undefined ? undefined : Number(declared) };
+}
+
+const FRAMING_NAMES: readonly string[] = ["content-length", "transfer-encoding", "connection", "keep-alive"];
+const FRAMING_LENGTHS: ReadonlySet<number> = new Set(FRAMING_NAMES.map(({ length }) => length));
+
+function framingName(name: string): string | undefined {
+  if (!FRAMING_LENGTHS.has(name.length)) return undefined;
+  const lower = name.toLowerCase();
+  return FRAMING_NAMES.find((framing) => framing === lower);
+}
+
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 // Tab, printable ASCII and Latin-1: anything else is an injected line or a value that node refuses half way (RFC 9110 5.5).
 const FIELD_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
 
-/** Name, value, name, value: the form of `writeHead` that keeps order and repeated lines. */
-function headLines(reply: Reply, length: number | undefined, extra: readonly HeaderLine[]): string[] {
-  const lines: string[] = [];
-  for (const [name, value] of reply.headers) {
-    if (!FRAMING_NAMES.has(name.toLowerCase())) lines.push(name, value);
-  }
+function addLines(lines: string[], length: number | undefined, extra: readonly HeaderLine[]): void {
   if (length !== undefined) lines.push("Content-Length", String(length));
   for (const [name, value] of extra) lines.push(name, value);
-  // Checked before writeHead: it throws in the middle and keeps the lines it had already taken.
+}
+
+/** Before `writeHead`, which throws in the middle and keeps the lines it had already taken. */
+function check(lines: readonly string[]): void {
   for (let i = 0; i + 1 < lines.length; i += 2) {
     if (!TOKEN.test(lines[i] ?? "")) throw new TypeError("a header name is not a token");
     if (!FIELD_VALUE.test(lines[i + 1] ?? "")) throw new TypeError(`the value of ${lines[i]} cannot be sent`);
   }
-  return lines;
 }
 
 /** Head and body in one system call: on a connection handed to the server they would leave in two (one third slower). */

@@ -110,7 +110,7 @@ function tokenPathFault(rest: string): string | undefined {
 
 /** Sees `%2e` too: below `/token/` the key is compared after decoding. */
 function hasDotComponent(path: string): boolean {
-  return path.split("/").some((component) => /^(?:\.|%2[Ee]){1,2}$/.test(component));
+  return /(?:^|\/)(?:\.|%2[Ee]){1,2}(?:\/|$)/.test(path);
 }
 
 /** The path and query of a target; of an absolute-form one only when it names the same authority as Host (RFC 9112 3.2.2). */
@@ -136,7 +136,8 @@ function framingFault(rawHeaders: readonly string[]): string | undefined {
 function valuesOf(rawHeaders: readonly string[], name: string): string[] {
   const values: string[] = [];
   for (let i = 0; i + 1 < rawHeaders.length; i += 2) {
-    if (rawHeaders[i]?.toLowerCase() === name) values.push(rawHeaders[i + 1] ?? "");
+    const written = rawHeaders[i] ?? "";
+    if (written.length === name.length && written.toLowerCase() === name) values.push(rawHeaders[i + 1] ?? "");
   }
   return values;
 }

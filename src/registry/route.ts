@@ -80,7 +80,11 @@ export class UnknownHostError extends RegistryError {
  *   two, repeats `ns`, or leaves no repository name; UnknownHostError (404) for a host that strict hosts refuse
  */
 export function routeFor(request: RouteRequest, map: RegistryMap, options: RoutingOptions): Route {
-  const reachable = registriesReachable(request, map, options);
+  return routeWithin(request, registriesReachable(request, map, options), map);
+}
+
+/** The same, where it is known already what can be reached. @throws RegistryError as `routeFor` for the name */
+export function routeWithin(request: RouteRequest, reachable: Reachable, map: RegistryMap): Route {
   const { registry, name } = selectRegistry(request.name, reachable, map);
   const repository = repositoryAt(registry, name);
   if (repository === undefined) throw invalid("expected a repository name behind the registry");

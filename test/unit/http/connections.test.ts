@@ -161,6 +161,24 @@ describe.each(WAYS)("over a %s connection", (way) => {
     expect(server.finished[0]?.outcome.complete).toBe(false);
   });
 
+  test("a signal that is asked for after the client left is aborted", async () => {
+    const signals: AbortSignal[] = [];
+    await using server = await startHttpServer({
+      way,
+      answer: async (exchange) => {
+        client.reset();
+        while (server.http.openConnections > 0) await Bun.sleep(1);
+        signals.push(exchange.signal, exchange.signal);
+        return hello();
+      },
+    });
+    const client = await server.connect();
+    client.send(head("GET /left"));
+    await server.ended(1);
+    expect(signals.map(({ aborted }) => aborted)).toEqual([true, true]);
+    expect(signals[0]).toBe(signals[1]);
+  });
+
   test("more than a hundred requests ahead end the connection", async () => {
     await using server = await startHttpServer({ way, answer: () => Bun.sleep(50).then(hello) });
     const client = await server.connect();
