@@ -25,8 +25,8 @@ export interface Lab {
   readonly clients: readonly Client[];
   /** Authority of Layover's certificate; every client trusts it, and it alone. */
   readonly caFile: string;
-  /** Remembers the place in both logs; the function it gives answers what was asked of Layover since. */
-  watch(): () => LogLine[];
+  /** Remembers the place in both logs; the function it gives answers what was asked of Layover since, once that is written. */
+  watch(): () => Promise<LogLine[]>;
   /** @throws Error when a Layover did not end well */
   stop(): Promise<void>;
 }
@@ -68,7 +68,12 @@ export async function createLab(): Promise<Lab> {
     await Bun.write(temp.file(name), text);
   }
   const map = registryMap(upstreams);
-  const layover = await startLayover({ map, args: ["--listen", `${ADDRESS}:5000`, "--domain-suffix", DOMAIN] });
+  // One keeps what passes, so that every client pulls through the cache; the other passes everything on.
+  const cache = ["--cache-dir", folder("cache"), "--cache-min-free", "0"];
+  const layover = await startLayover({
+    map,
+    args: ["--listen", `${ADDRESS}:5000`, "--domain-suffix", DOMAIN, ...cache],
+  });
   const tls = ["--tls-cert", temp.file("tls.pem"), "--tls-key", temp.file("key.pem")];
   const secureLayover = await startLayover({
     map,
@@ -85,7 +90,10 @@ export async function createLab(): Promise<Lab> {
     caFile,
     watch() {
       const places = [layover, secureLayover].map(({ log }) => ({ log, last: log.at(-1) }));
-      return () => places.flatMap(({ log, last }) => log.slice(last === undefined ? 0 : log.lastIndexOf(last) + 1));
+      return async () => {
+        await Promise.all([layover, secureLayover].map(untilWritten));
+        return places.flatMap(({ log, last }) => log.slice(last === undefined ? 0 : log.lastIndexOf(last) + 1));
+      };
     },
     async stop() {
       for (const client of clients) await client.stop();
@@ -96,6 +104,16 @@ export async function createLab(): Promise<Lab> {
       await temp.remove();
     },
   };
+}
+
+let marks = 0;
+
+/** Lines are written in batches, in their order: when a line of ours is there, all before it are. */
+async function untilWritten({ url, logLine }: RunningLayover): Promise<void> {
+  marks += 1;
+  const uri = `/mark-${marks}`;
+  await fetch(`${url}${uri}`, { tls: { rejectUnauthorized: false } });
+  await logLine((line) => line.uri === uri);
 }
 
 /** A pull that failed may leave the layer it was unpacking mounted. */

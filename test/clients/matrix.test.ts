@@ -49,7 +49,7 @@ for (const { name, programs, isInDebian } of allClients("", "")) {
         const outcome = await pull(client, mode.setup, mode.reference(image));
         // A client that failed at its mirror goes on to the origin and complains about that.
         const hasOrigin = mode.setup.mirror !== undefined && "failure" in expected;
-        if ("digest" in outcome) expect(blobsAmong(requests())).toBeGreaterThan(0); // else the store was not cold
+        if ("digest" in outcome) expect(blobsAmong(await requests())).toBeGreaterThan(0); // else the store was not cold
         expect(outcome).toEqual(hasOrigin ? { failure: expect.any(String) } : expected);
       });
     }

@@ -25,7 +25,7 @@ for (const [registry, kind] of [
     await client?.configure({ plainHosts: [PLAIN_HOST], mirror });
     const requests = lab.watch();
     expect(await client?.pull(`${registry}/${IMAGE}`)).toBe(store.references[IMAGE]?.digest);
-    const pieces = requests().filter(({ status, uri }) => status === 206 && String(uri).includes("/blobs/"));
+    const pieces = (await requests()).filter(({ status, uri }) => status === 206 && String(uri).includes("/blobs/"));
     expect(pieces.length).toBeGreaterThan(9);
   });
 }

@@ -34,7 +34,7 @@ for (const [name, program] of [
       const requests = lab.watch();
       expect(await client?.pull(`${host}/quay.io/${IMAGE}`)).toBe(store.references[IMAGE]?.digest);
       expect(relay.cuts()).toBe(2);
-      const resumed = requests().filter(({ status, uri }) => status === 206 && String(uri).includes("/blobs/"));
+      const resumed = (await requests()).filter(({ status, uri }) => status === 206 && String(uri).includes("/blobs/"));
       expect(resumed.length).toBeGreaterThanOrEqual(2);
     } finally {
       await relay.stop();
