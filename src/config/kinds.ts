@@ -46,7 +46,7 @@ export const MAP_LOCATION: Kind<MapLocation> = text("FILE|URL", parseMapLocation
 export const REGISTRY_NAME: Kind<string> = text("KEY|URL", parseRegistryName);
 
 export const SIZE: Kind<number> = text("SIZE", parseSize);
-export const RATE: Kind<RequestRate> = text("COUNT/s|m|h", parseRate);
+export const RATE: Kind<RequestRate> = text("RATE", parseRate);
 export const COUNT: Kind<number> = text("COUNT", parseCount);
 
 /** A time between two limits, in milliseconds. */

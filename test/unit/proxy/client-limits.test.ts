@@ -21,7 +21,7 @@ function limitsAt(options: Partial<ClientLimitsOptions>) {
         : {
             kind,
             name: "a/b",
-            digest: { algorithm: "sha256", hex: "0", text: "sha256:0" },
+            digest: { algorithm: "sha256" as const, encoded: "0", text: "sha256:0" },
             before: undefined,
             raw: false,
           };
