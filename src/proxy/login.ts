@@ -218,9 +218,14 @@ async function readSmall(exchange: Exchange): Promise<Uint8Array> {
   }
 }
 
-/** podman logs in at `host/quay.io` and asks `repository:quay.io/org/app:pull`: the dotted name says which registry it means. */
+/**
+ * podman logs in at `host/quay.io` and asks `repository:quay.io/org/app:pull`: the dotted name says which registry it means.
+ * Who pushes asks for the sources of mounts besides, which may be another registry's: what is written to decides then.
+ */
 function dottedRegistry(scopes: string, map: RegistryMap): Registry | undefined {
-  for (const { name } of parseScopes(scopes)) {
+  const asked = parseScopes(scopes);
+  const written = asked.filter(({ actions }) => actions.includes("push"));
+  for (const { name } of written.length > 0 ? written : asked) {
     const first = name.split("/")[0] ?? "";
     const named = /[.:]/.test(first) ? registryNamed(first, map) : undefined;
     if (named !== undefined) return named;

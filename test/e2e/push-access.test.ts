@@ -146,6 +146,14 @@ describe("with --allow-push", () => {
     expect((await pushRequest(at("/v2/org/mounted"), query, { method: "POST" })).status).toBe(401);
   });
 
+  test("[R112] a mount from another registry's name does not lead the login there: what is pushed says whose it is", async () => {
+    const query = "scope=repository:ghcr.io/org/app:pull&scope=repository:org/named:push,pull";
+    const token = await farm.token(`/token?${query}`, ALICE);
+    expect(farm.ghcr.tokenRequests.length + farm.ghcr.count()).toBe(0);
+    const begun = await pushRequest(at("/v2/org/named", `Bearer ${token}`), "/blobs/uploads/", { method: "POST" });
+    expect(begun.status).toBe(202);
+  });
+
   test("a session is the upload's, not the right to it: another client is asked who it is", async () => {
     const mine = at("/v2/org/session", basicHeader(ALICE));
     const location = await beginUpload(mine);
