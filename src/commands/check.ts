@@ -4,6 +4,7 @@
  */
 import { X509Certificate, createPrivateKey } from "node:crypto";
 import { stat } from "node:fs/promises";
+import { join } from "node:path";
 import { createMapSource } from "../config/map-source.ts";
 import type { BuildInfo, MapSettings, Settings, TlsSettings } from "../config/settings.ts";
 import { formatUpstream } from "../config/upstream-url.ts";
@@ -12,7 +13,10 @@ import type { ConfiguredCredential, Registry, Upstream } from "../registry/regis
 import { createUpstreamClient, type UpstreamClient } from "../upstream/client.ts";
 import { describeSource } from "../upstream/credential-source.ts";
 import { createCredentials, type Credentials } from "../upstream/credentials.ts";
+import { TOKEN_KEY_FILE } from "../proxy/state.ts";
 import { createAsker, mapServer, type Asker } from "./ask.ts";
+import { checkAccess } from "./check-access.ts";
+import type { Finding } from "./finding.ts";
 
 export interface CheckDependencies {
   readonly log: Log;
@@ -20,13 +24,6 @@ export interface CheckDependencies {
   readFile(path: string): Promise<string>;
   /** Wall clock, milliseconds. */
   now(): number;
-}
-
-/** One line of the table. */
-export interface Finding {
-  readonly verdict: "ok" | "warn" | "fail";
-  readonly subject: string;
-  readonly text: string;
 }
 
 /** Upstreams asked at once: enough to be quick, few enough for a home router. */
@@ -45,7 +42,12 @@ export async function check(settings: Settings, dependencies: CheckDependencies)
   const asker = createAsker(settings.upstream, build.version);
   const request = (url: URL, signal: AbortSignal) => asker.ask(url, mapServer(url), signal);
   try {
-    const secretFiles = new Set(settings.tls === undefined ? [] : [settings.tls.keyFile]);
+    const { tls, access, stateDir } = settings;
+    const secretFiles = new Set(
+      [tls?.keyFile, tls?.passphraseFile, access.htpasswdFile, join(stateDir, TOKEN_KEY_FILE)].filter(
+        (file) => file !== undefined,
+      ),
+    );
     const onSecretFile = (path: string) => void secretFiles.add(path);
     const maps = await createMapSource(settings.map, { log, readFile, request, onSecretFile });
     maps.close();
@@ -61,7 +63,8 @@ export async function check(settings: Settings, dependencies: CheckDependencies)
         subject: "registry map",
         text: `${mapText(settings.map)}: ${registries.length} ${registries.length === 1 ? "registry" : "registries"}, default ${meant.key}`,
       },
-      ...(settings.tls === undefined ? [] : [await checkCertificate(settings.tls, dependencies)]),
+      ...(tls === undefined ? [] : [await checkCertificate(tls, dependencies)]),
+      ...(await checkAccess(settings, { map: maps.current(), readFile })),
       ...(await inBatches(upstreams, ({ registry, upstream }) => checkUpstream(registry, upstream, asker))),
       ...(await checkCredentials(credentials, { settings, build, now: dependencies.now })),
       ...(await checkSecretFiles(secretFiles)),

@@ -64,6 +64,8 @@ function forDocker({ origin, host, isHttp, names }: Client): string[] {
     ...JSON.stringify(daemon, undefined, 2).split("\n"),
     "",
     "# A mirror serves images of Docker Hub alone; docker 29 can mirror every registry: layover setup docker29",
+    "# The daemon cannot log in to a mirror: where Layover wants logins (--htpasswd), --allow-from must name this machine's",
+    "# address, or pulls go to Docker Hub itself without a word.",
     ...(other === undefined
       ? []
       : [`# Other images are pulled by this address: docker pull ${host}/${other}/org/image:tag`]),

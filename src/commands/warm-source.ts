@@ -70,6 +70,9 @@ async function startOwn(
     listen: [{ kind: "tcp", host: "127.0.0.1", port: 0 }],
     tls: undefined,
     httpRedirect: undefined,
+    // This command alone asks, without a login: what everybody may read.
+    access: { htpasswdFile: undefined, allowFrom: ["127.0.0.1/32"], hasCertificates: false, rulesFile: undefined },
+    trustedProxies: [],
     hosts: { ...settings.hosts, strict: false },
   };
   const server = await startServer(own, { log, maps, build });

@@ -8,6 +8,9 @@ import { link, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
 import type { Log } from "../log.ts";
 
+/** In the state directory. Who has it can make tokens. */
+export const TOKEN_KEY_FILE = "token.key";
+
 export interface State {
   /** 32 bytes. */
   readonly tokenKey: Uint8Array;
@@ -19,7 +22,7 @@ export async function openState(directory: string, log: Log): Promise<State> {
   try {
     await mkdir(directory, { recursive: true, mode: 0o700 });
     return {
-      tokenKey: Buffer.from(await keep(path.join(directory, "token.key"), 32), "hex"),
+      tokenKey: Buffer.from(await keep(path.join(directory, TOKEN_KEY_FILE), 32), "hex"),
       pseudonym: `layover-${await keep(path.join(directory, "pseudonym"), 8)}`,
     };
   } catch (error) {

@@ -1,8 +1,10 @@
 /** docs/request-handling.md, line by line: each test shows the decision that the line of its number tells. */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
-import { type Farm, layerOf, startFarm } from "../support/farm.ts";
+import { type Farm, basicHeader, layerOf, startFarm } from "../support/farm.ts";
+import { htpasswdText } from "../support/htpasswd.ts";
 import { digestOf } from "../support/images.ts";
 import { openRaw, rawRequest } from "../support/raw-http.ts";
+import { createTempDir } from "../support/temp-dir.ts";
 
 let farm: Farm;
 beforeAll(async () => {
@@ -84,6 +86,28 @@ test("5. the client: a token that is not ours is 401, and nobody is asked", asyn
   expect(answer.headers.get("www-authenticate")).toContain('error="invalid_token"');
   await answer.text();
   expect(asked()).toBe(0);
+});
+
+test("5. with client access: who comes in before the map, the right before any registry", async () => {
+  await using dir = await createTempDir();
+  await Bun.write(dir.file("users"), await htpasswdText({ alice: "wonder" }));
+  const rules = [{ users: ["alice"], repositories: ["quay.io/**"], rights: ["pull"] }];
+  await Bun.write(dir.file("rules.json"), JSON.stringify({ rules }));
+  const args = ["--htpasswd", dir.file("users"), "--access-rules", dir.file("rules.json")];
+  const guarded = await startFarm({ args });
+  const status = async (path: string, headers: Record<string, string> = {}): Promise<number> => {
+    const answer = await guarded.ask(path, { headers });
+    await answer.bytes();
+    return answer.status;
+  };
+  const alice = { authorization: basicHeader("alice:wonder") };
+  expect(await status("/v2/nobody.test/org/app/manifests/latest")).toBe(401);
+  expect(await status("/v2/nobody.test/org/app/manifests/latest", alice)).toBe(404);
+  expect(await status("/v2/hub/org/app/manifests/latest", alice)).toBe(403);
+  expect(await status("/help")).toBe(401);
+  expect([guarded.hub.count(), guarded.quay.count()]).toEqual([0, 0]);
+  expect(await status("/v2/quay/org/app/manifests/latest", alice)).toBe(200);
+  await guarded.stop();
 });
 
 test("6. the upstream is asked in the client's name, and its no has three faces", async () => {
