@@ -14,6 +14,11 @@ export interface Client {
   configure(setup: Setup): Promise<void>;
   /** Pulls from a cold store; answers the digest it ended with. @throws Error with the client's complaint */
   pull(reference: string, credentials?: Credentials): Promise<string>;
+  /**
+   * Pulls an image and pushes it under another name, with all platforms where it can; answers the digest that it pushed.
+   * @throws Error with the client's complaint
+   */
+  push?(reference: string, target: string, credentials?: Credentials): Promise<string>;
   stop(): Promise<void>;
 }
 

@@ -2,7 +2,7 @@
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { digestOf } from "../support/images.ts";
-import { mirrorPath, type Client, type ClientPlace, type Credentials, type Setup } from "./client.ts";
+import { hostOf, mirrorPath, type Client, type ClientPlace, type Credentials, type Setup } from "./client.ts";
 import { run } from "./shell.ts";
 
 export function createContainersClients(place: ClientPlace): Client[] {
@@ -39,6 +39,16 @@ function createSkopeo(place: ClientPlace): Client {
       );
       return digestOf(await Bun.file(join(target, "manifest.json")).bytes());
     },
+    async push(reference, pushed, credentials) {
+      const digestFile = join(place.dir, "skopeo", "digest");
+      const login = credentials
+        ? ["--dest-creds", `${credentials.username}:${credentials.password}`]
+        : ["--dest-no-creds"];
+      const command = ["skopeo", "--registries-conf", conf, "copy", "--quiet", "--all", "--src-no-creds", ...login];
+      const names = [`docker://${reference}`, `docker://${pushed}`];
+      await run([...command, "--digestfile", digestFile, ...names], { env });
+      return (await Bun.file(digestFile).text()).trim();
+    },
     stop: async () => {},
   };
 }
@@ -46,6 +56,9 @@ function createSkopeo(place: ClientPlace): Client {
 /** podman and buildah differ in how they are asked what they have. */
 function createStore(name: "podman" | "buildah", place: ClientPlace): Client {
   const { configure, env } = createConfiguration(name, place);
+  let plainHosts: readonly string[] = [];
+  // For lists buildah does not look into registries.conf.
+  const verify = (reference: string): string => `--tls-verify=${!plainHosts.includes(hostOf(reference))}`;
   const store = [name, "--root", join(place.dir, name, "root"), "--runroot", join(place.dir, name, "run")];
   const inspect = {
     podman: ["image", "inspect", "--format", "{{.Digest}}"],
@@ -56,11 +69,25 @@ function createStore(name: "podman" | "buildah", place: ClientPlace): Client {
     programs: [name],
     isInDebian: true,
     mirrorForms: ["root", "after"],
-    configure,
+    async configure(setup) {
+      ({ plainHosts } = setup);
+      await configure(setup);
+    },
     async pull(reference, credentials) {
       await run([...store, "rmi", "--all", "--force"], { env });
       await run([...store, "pull", "--quiet", ...loginFlag(credentials), reference], { env });
       return run([...store, ...inspect[name], reference], { env });
+    },
+    async push(reference, target, credentials) {
+      await run([...store, "rmi", "--all", "--force"], { env });
+      await run([...store, "manifest", "rm", "pushed"], { env }).catch(() => ""); // there is none the first time
+      await run([...store, "manifest", "create", "pushed"], { env });
+      const source = ["--all", verify(reference), "pushed", `docker://${reference}`];
+      await run([...store, "manifest", "add", ...source], { env });
+      const digestFile = join(place.dir, name, "digest");
+      const flags = ["--all", verify(target), "--digestfile", digestFile, ...loginFlag(credentials)];
+      await run([...store, "manifest", "push", ...flags, "pushed", `docker://${target}`], { env });
+      return (await Bun.file(digestFile).text()).trim();
     },
     stop: async () => {},
   };

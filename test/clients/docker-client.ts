@@ -55,6 +55,17 @@ export function createDockerClient(options: DockerOptions): Client {
       const image = (await (await call("GET", `/images/${reference}/json`)).json()) as { RepoDigests: string[] };
       return image.RepoDigests[0]?.replace(/^.*@/, "") ?? "no digest";
     },
+    async push(reference, target, credentials) {
+      await this.pull(reference);
+      const [repo = "", tag = ""] = target.split(/:(?=[^:/]*$)/);
+      const query = `repo=${encodeURIComponent(repo)}&tag=${tag}`;
+      const tagged = await call("POST", `/images/${reference}/tag?${query}`);
+      if (!tagged.ok) throw new Error(await tagged.text());
+      const headers = { "X-Registry-Auth": credentials ? await login(target, credentials) : "e30=" };
+      const lines = await (await call("POST", `/images/${repo}/push?tag=${tag}`, { headers })).text();
+      failOnError(lines);
+      return /digest: (sha256:[0-9a-f]{64}) size/.exec(lines)?.[1] ?? `no digest in ${lines.slice(-300)}`;
+    },
     async stop() {
       await running?.stop();
       running = undefined;

@@ -32,6 +32,18 @@ export function createCrane(place: ClientPlace): Client {
       const index: { manifests: { digest: string }[] } = await Bun.file(join(target, "index.json")).json();
       return index.manifests[0]?.digest ?? "no manifest";
     },
+    async push(reference, target, credentials) {
+      const host = hostOf(target);
+      rmSync(join(env.DOCKER_CONFIG, "config.json"), { force: true });
+      if (credentials) {
+        const login = ["crane", "auth", "login", host, "--username", credentials.username, "--password-stdin"];
+        await run(login, { env, stdin: credentials.password });
+      }
+      const isPlain = plainHosts.includes(host) || plainHosts.includes(hostOf(reference));
+      const plain = isPlain ? ["--insecure"] : [];
+      await run(["crane", "copy", ...plain, reference, target], { env });
+      return run(["crane", "digest", ...plain, target], { env });
+    },
     stop: async () => {},
   };
 }

@@ -49,7 +49,8 @@ export async function readStore(): Promise<Store> {
   return { dir, references: await Bun.file(join(dir, "references.json")).json() };
 }
 
-export async function createLab(): Promise<Lab> {
+/** @param more flags of both Layovers */
+export async function createLab(more: readonly string[] = []): Promise<Lab> {
   const temp = await createTempDir("layover-clients-");
   const store = await readStore();
   const folder = (name: string): string => {
@@ -72,12 +73,12 @@ export async function createLab(): Promise<Lab> {
   const cache = ["--cache-dir", folder("cache"), "--cache-min-free", "0"];
   const layover = await startLayover({
     map,
-    args: ["--listen", `${ADDRESS}:5000`, "--domain-suffix", DOMAIN, ...cache],
+    args: ["--listen", `${ADDRESS}:5000`, "--domain-suffix", DOMAIN, ...cache, ...more],
   });
   const tls = ["--tls-cert", temp.file("tls.pem"), "--tls-key", temp.file("key.pem")];
   const secureLayover = await startLayover({
     map,
-    args: ["--listen", `${ADDRESS}:443`, "--domain-suffix", DOMAIN, ...tls],
+    args: ["--listen", `${ADDRESS}:443`, "--domain-suffix", DOMAIN, ...tls, ...more],
   });
   const caFile = temp.file("ca.pem");
   const clients = allClients(folder("clients"), caFile);

@@ -146,7 +146,7 @@ describe("with --allow-push", () => {
     expect((await pushRequest(at("/v2/org/mounted"), query, { method: "POST" })).status).toBe(401);
   });
 
-  test("[R112] a mount from another registry's name does not lead the login there: what is pushed says whose it is", async () => {
+  test("a mount from another registry's name does not lead the login there: what is pushed says whose it is", async () => {
     const query = "scope=repository:ghcr.io/org/app:pull&scope=repository:org/named:push,pull";
     const token = await farm.token(`/token?${query}`, ALICE);
     expect(farm.ghcr.tokenRequests.length + farm.ghcr.count()).toBe(0);
