@@ -3,17 +3,17 @@
  * for in its own name, or anonymously; configured credentials speak only for repositories that anybody may read, unless
  * the operator shares what is private. What the answer "no" looks like is decided here too, in one place (product section 5).
  */
-import { LRUCache } from "lru-cache";
 import { type HeaderLine, RegistryError, UpstreamError } from "../errors.ts";
 import { formatBearerChallenge } from "../registry/challenge.ts";
 import type { Endpoint } from "../registry/endpoint.ts";
-import { matchesAny } from "../registry/pattern.ts";
-import type { ConfiguredCredential, Registry, Upstream } from "../registry/registry.ts";
+import type { ConfiguredCredential } from "../registry/registry.ts";
 import type { Route } from "../registry/route.ts";
-import type { Credential, Identity, UpstreamClient, UpstreamRequest, UpstreamResponse } from "../upstream/client.ts";
+import type { Credential, Identity, UpstreamClient, UpstreamResponse } from "../upstream/client.ts";
 import type { Client, SharedHost } from "./client.ts";
+import { configuredCredential } from "./configured-credential.ts";
 import type { Exchange } from "./exchange.ts";
 import type { Origin } from "./origin.ts";
+import { createPublicRepositories } from "./public-repositories.ts";
 import { errorOfFailure } from "./refusal.ts";
 import { rightToAsk } from "./users.ts";
 import { viaLine } from "./via.ts";
@@ -58,11 +58,17 @@ export interface AccessDependencies {
 /** In whose name content is asked for, and shown from the cache. */
 export type Reader =
   /** Anonymously, or with a configured credential where that is known to be public. */
-  | { readonly kind: "everybody" }
+  | {
+      readonly kind: "everybody";
+      /** No upstream but this origin's is asked: the client has a credential for it, and the name may be private. */
+      readonly within?: string;
+    }
   | {
       readonly kind: "holder";
       /** Names the holder in the records. */
       readonly holder: string;
+      /** That the credential is for. */
+      readonly origin: string;
       /** As it is now: some live for minutes only. */
       readonly credential: () => Promise<Credential>;
     };
@@ -105,25 +111,30 @@ export type Challenged = Pick<RegistryRequest, "origin" | "route" | "sharedHost"
   readonly exchange: Pick<Exchange, "method">;
 };
 
-/** How long an anonymous 200 proves a repository public. */
-const PUBLIC_TTL_MS = 15 * 60_000;
-/** Enough for every repository of a busy farm; an entry is some 200 bytes. */
-const MAX_PUBLIC = 20_000;
-
 export function createAccess(options: AccessOptions, dependencies: AccessDependencies): Access {
   const { upstream, credentialOf, fingerprint } = dependencies;
-  const isPublic = new LRUCache<string, true>({ max: MAX_PUBLIC, ttl: PUBLIC_TTL_MS });
+  const publicRepositories = createPublicRepositories();
   const holders = new WeakMap<ConfiguredCredential, string>();
 
   function readerOf({ client, route: { registry, repository } }: Pick<RegistryRequest, "client" | "route">): Reader {
     if (client.kind === "own") {
       const { credential } = client;
-      return { kind: "holder", holder: `own ${credential.id}`, credential: () => Promise.resolve(credential) };
+      return {
+        kind: "holder",
+        holder: `own ${credential.id}`,
+        origin: credential.origin,
+        credential: () => Promise.resolve(credential),
+      };
     }
     const configured = configuredCredential(registry, repository);
     const mayUse = configured !== undefined && (client.kind === "user" || options.sharePrivate);
     if (!mayUse) return EVERYBODY_READS;
-    return { kind: "holder", holder: holderOf(configured), credential: () => credentialOf(configured) };
+    return {
+      kind: "holder",
+      holder: holderOf(configured),
+      origin: configured.origin,
+      credential: () => credentialOf(configured),
+    };
   }
 
   /** By what is configured and not by its secret, which a program may renew. */
@@ -135,10 +146,10 @@ export function createAccess(options: AccessOptions, dependencies: AccessDepende
     return holder;
   }
 
-  async function identityOf(reader: Reader, { registry, repository }: Route): Promise<Identity> {
+  async function identityOf(reader: Reader, route: Route): Promise<Identity> {
     if (reader.kind === "holder") return { kind: "credential", credential: await reader.credential() };
-    const configured = configuredCredential(registry, repository);
-    if (configured === undefined || !isPublicAt(configured.origin, registry, repository)) return ANONYMOUS;
+    const configured = configuredCredential(route.registry, route.repository);
+    if (configured === undefined || !publicRepositories.isPublicAt(configured.origin, route)) return ANONYMOUS;
     try {
       return { kind: "credential", credential: await credentialOf(configured) };
     } catch (error) {
@@ -147,19 +158,14 @@ export function createAccess(options: AccessOptions, dependencies: AccessDepende
     }
   }
 
-  /** At every upstream of the registry that would be shown the credential. */
-  function isPublicAt(origin: string, registry: Registry, repository: string): boolean {
-    const shown = registry.upstreams.filter((upstream) => upstream.origin === origin);
-    return shown.every((upstream) => isPublic.has(publicKey(registry, upstream, repository)));
-  }
-
   /**
-   * The upstreams that may learn the repository's name. What is asked with a credential may be private, and then its name is
-   * nobody's but that origin's; what was shown to be public may be asked anywhere.
+   * The one origin that may learn the repository's name; undefined for all. What is asked with a credential, or for a client who
+   * has one, may be private, and then its name is nobody's but that origin's; what was shown to be public may be asked anywhere.
    */
-  function reachOf(identity: Identity, { registry, repository }: Route): NonNullable<UpstreamRequest["reach"]> {
-    if (identity.kind === "anonymous") return "all";
-    return isPublicAt(identity.credential.origin, registry, repository) ? "all" : "credential";
+  function onlyOriginOf(reader: Reader | "nobody", identity: Identity, route: Route) {
+    const within = reader !== "nobody" && reader.kind === "everybody" ? reader.within : undefined;
+    const origin = identity.kind === "credential" ? identity.credential.origin : within;
+    return origin === undefined || publicRepositories.isPublicAt(origin, route) ? undefined : origin;
   }
 
   async function askAs(reader: Reader | "nobody", request: RegistryRequest, question: Question): Promise<ReaderAnswer> {
@@ -171,14 +177,13 @@ export function createAccess(options: AccessOptions, dependencies: AccessDepende
         repository: route.repository,
         ...question,
         identity,
-        reach: reachOf(identity, route),
+        onlyOrigin: onlyOriginOf(reader, identity, route),
         signal: exchange.signal,
         deadlineMs: request.deadlineMs,
         via: viaLine(exchange.headers.get("via"), options.pseudonym),
       });
       note(exchange, response);
-      if (identity.kind === "anonymous" && response.status === 200 && question.path.startsWith("manifests/"))
-        isPublic.set(publicKey(route.registry, response.upstream, route.repository), true);
+      if (identity.kind === "anonymous") publicRepositories.answered(route, question, response);
       const isProof = identity.kind === "anonymous" || (reader !== "nobody" && reader.kind === "holder");
       return { ...response, isProof };
     } catch (error) {
@@ -264,32 +269,6 @@ function challenge(
       ...(error === undefined ? {} : { error }),
     }),
   ];
-}
-
-/** The configured credential for a repository: the longest pattern that matches; one without patterns is for all. */
-function configuredCredential(registry: Registry, repository: string): ConfiguredCredential | undefined {
-  let best: { configured: ConfiguredCredential; length: number } | undefined;
-  for (const configured of registry.credentials) {
-    const { repositories } = configured;
-    const length = repositories.length === 0 ? 0 : longestMatch(repositories, repository);
-    if (length === undefined || (best !== undefined && best.length >= length)) continue;
-    best = { configured, length };
-  }
-  return best?.configured;
-}
-
-function longestMatch(patterns: readonly string[], repository: string): number | undefined {
-  const lengths = patterns.filter((pattern) => matchesAny([pattern], repository)).map((pattern) => pattern.length);
-  return lengths.length === 0 ? undefined : Math.max(...lengths);
-}
-
-/**
- * By upstream: what a mirror shows to everybody says nothing about the first upstream's repository of that name, and one origin
- * holds several projects, which registries of the map name by prefixes. By registry too, since its client certificate may
- * have opened what is not public.
- */
-function publicKey({ key }: Registry, { origin, basePath, namePrefix }: Upstream, repository: string): string {
-  return `${key} ${origin}${basePath} ${namePrefix}${repository}`;
 }
 
 function note(exchange: Exchange, response: UpstreamResponse): void {

@@ -8,9 +8,9 @@ import type { Place, Records } from "../cache/records.ts";
 import type { SparingLog } from "../cache/sparing-log.ts";
 import { type ContentReader, type Store, StoreError } from "../cache/store.ts";
 import type { Digest } from "../registry/digest.ts";
-import type { Registry } from "../registry/registry.ts";
+import type { Registry, Upstream } from "../registry/registry.ts";
 import type { Route } from "../registry/route.ts";
-import type { RegistryRequest } from "./access.ts";
+import type { Reader, RegistryRequest } from "./access.ts";
 import { digestOf } from "./body.ts";
 import type { CompatLines } from "./compat-headers.ts";
 import type { CacheState } from "./exchange.ts";
@@ -36,13 +36,37 @@ export interface Cache {
   readonly log: SparingLog;
 }
 
-/** Where a route's links and tags are kept: by the registry's first upstream, not by its key, which a new map may move. */
+/** Where the links and tags are kept that everybody was shown: by the registry's first upstream, not by its key, which a new map may move. */
 export function placeOf({ registry, repository }: Pick<Route, "registry" | "repository">): Place {
-  return { registry: registryText(registry), repository };
+  return { registry: textOf(registry.upstreams[0]), repository };
 }
 
-/** A registry as a Place names it. */
-export function registryText({ upstreams: [{ origin, basePath, namePrefix }] }: Registry): string {
+/**
+ * Where it is kept what a reader was shown. What somebody's credential was shown is kept apart from what everybody was, by the
+ * origin that the credential is for: another upstream may have a repository of that name, and a grant that it gives to everybody
+ * must open nothing of the credential's.
+ */
+export function placeFor({ route, reader }: { readonly route: Route; readonly reader: Reader }): Place {
+  if (reader.kind === "everybody") return placeOf(route);
+  return { registry: heldText(route.registry, reader.origin), repository: route.repository };
+}
+
+/** Everywhere where something of a route may be kept, what is everybody's first. */
+export function placesOf({ registry, repository }: Pick<Route, "registry" | "repository">): Place[] {
+  return registryTexts(registry).map((text) => ({ registry: text, repository }));
+}
+
+/** A registry as Places name it. */
+export function registryTexts(registry: Registry): string[] {
+  const origins = new Set(registry.upstreams.map(({ origin }) => origin));
+  return [textOf(registry.upstreams[0]), ...[...origins].map((origin) => heldText(registry, origin))];
+}
+
+function heldText({ upstreams }: Registry, origin: string): string {
+  return `${textOf(upstreams.find((upstream) => upstream.origin === origin) ?? upstreams[0])}#login`;
+}
+
+function textOf({ origin, basePath, namePrefix }: Upstream): string {
   return `${origin}${basePath}/${namePrefix}`;
 }
 

@@ -13,7 +13,7 @@ import type { Access, RegistryRequest } from "./access.ts";
 import { type BlobEndpoint, blobLines, headReply } from "./blob.ts";
 import { part, rangesOf, typed, unsatisfiable, whole } from "./blob-reply.ts";
 import { RefusedToAll, bodyOf, question } from "./blob-source.ts";
-import { type Cache, detached, placeOf, stateLines } from "./cache.ts";
+import { type Cache, detached, placeFor, stateLines } from "./cache.ts";
 import type { Reply } from "./exchange.ts";
 import { matchesEtag } from "./headers.ts";
 import { multipart } from "./multipart.ts";
@@ -50,7 +50,7 @@ export function createCachedBlobs(cache: Cache, access: Access, grants: Grants):
 
   /** One question for all who ask at the same time. */
   function verdictOn(request: ReadRequest, digest: Digest, held: Held): Promise<Verdict> {
-    const place = placeOf(request.route);
+    const place = placeFor(request);
     if (held.kind === "running" && isSamePlace(placeOfFill.get(held.fill), place)) return Promise.resolve("shown");
     if (records.isLinked(place, digest.text)) return Promise.resolve("shown");
     const key = JSON.stringify([place, digest.text, held.kind]);
@@ -89,7 +89,7 @@ export function createCachedBlobs(cache: Cache, access: Access, grants: Grants):
 
   /** The same for a download under way, where there is nothing to compare but the length. */
   async function isSameDownload(request: ReadRequest, fill: Fill, told: number | undefined): Promise<boolean> {
-    if (placeOfFill.get(fill)?.registry === placeOf(request.route).registry) return true;
+    if (placeOfFill.get(fill)?.registry === placeFor(request).registry) return true;
     if (told === undefined) return false;
     const head = await headOf(fill, request).catch(() => undefined); // when it fails, this repository is asked itself
     return head?.totalBytes === told;
@@ -103,10 +103,10 @@ export function createCachedBlobs(cache: Cache, access: Access, grants: Grants):
   }
 
   /** The file is there a moment before its link, which comes when the fill has ended. */
-  async function untilLinked({ route }: RegistryRequest, digest: Digest, { bytes }: StoredContent): Promise<void> {
+  async function untilLinked(request: ReadRequest, digest: Digest, { bytes }: StoredContent): Promise<void> {
     const fill = fills.running(digest);
     if (fill === undefined || fill.position !== bytes) return;
-    if (isSamePlace(placeOfFill.get(fill), placeOf(route))) await within(HASHING_MS, fill.done);
+    if (isSamePlace(placeOfFill.get(fill), placeFor(request))) await within(HASHING_MS, fill.done);
   }
 
   function sourceFor(request: ReadRequest, digest: Digest): FillSource {
@@ -121,8 +121,8 @@ export function createCachedBlobs(cache: Cache, access: Access, grants: Grants):
     };
   }
 
-  function link({ route }: RegistryRequest, digest: Digest, bytes: number): void {
-    records.link(placeOf(route), digest.text, { bytes, mediaType: undefined });
+  function link(request: ReadRequest, digest: Digest, bytes: number): void {
+    records.link(placeFor(request), digest.text, { bytes, mediaType: undefined });
   }
 
   async function fromStore(request: ReadRequest, digest: Digest, content: StoredContent): Promise<Reply | undefined> {
@@ -184,10 +184,10 @@ export function createCachedBlobs(cache: Cache, access: Access, grants: Grants):
     const isNew = fills.running(digest) === undefined;
     const fill = fills.join(digest, sourceFor(request, digest));
     if (fill === undefined || !isNew) return fill;
-    placeOfFill.set(fill, placeOf(request.route));
+    placeOfFill.set(fill, placeFor(request));
     // Not before: a registry may answer 200 with bytes that are not the content.
     void fill.done.then((result) => {
-      if (result.kind !== "committed" || !isSamePlace(placeOfFill.get(fill), placeOf(request.route))) return;
+      if (result.kind !== "committed" || !isSamePlace(placeOfFill.get(fill), placeFor(request))) return;
       link(request, digest, result.content.bytes);
     });
     return fill;

@@ -12,7 +12,7 @@ import type { Registry } from "../registry/registry.ts";
 import type { UpstreamResponse } from "../upstream/client.ts";
 import type { Access, ReaderAnswer, RegistryRequest } from "./access.ts";
 import { isYounger } from "./age.ts";
-import { type Cache, detached, keep, placeOf, readKept, stateLines } from "./cache.ts";
+import { type Cache, detached, keep, placeFor, readKept, stateLines } from "./cache.ts";
 import type { CacheState, Reply } from "./exchange.ts";
 import { type ManifestEndpoint, acceptFor, manifestReply, readManifest } from "./manifest.ts";
 import {
@@ -68,7 +68,7 @@ export function createCachedManifests(cache: Cache, access: Access, grants: Gran
   /** The tag's digest by its record, by HEAD, or by what was known last. */
   async function resolveTag(request: ReadRequest, tag: string): Promise<Resolution> {
     const { registry } = request.route;
-    const place = placeOf(request.route);
+    const place = placeFor(request);
     const accept = acceptClass(request);
     const known = records.tag(place, tag, accept);
     const ttlMs = cache.tagTtlMs(registry, tag);
@@ -80,7 +80,9 @@ export function createCachedManifests(cache: Cache, access: Access, grants: Gran
       return { kind: "found" as const, digest, mediaType: known.mediaType, bytes: known.bytes, state };
     };
     if (isFresh && (await grants.holds(request))) return lastKnown("HIT") ?? PASS;
-    const isUsable = known !== undefined && now() - known.checkedMs < ttlMs + cache.staleIfErrorMs;
+    // Only to whom it may be shown: the shorter patience with what is known must not tell others that it is.
+    const isYoung = known !== undefined && now() - known.checkedMs < ttlMs + cache.staleIfErrorMs;
+    const isUsable = isYoung && grants.isKnown(request);
     const stale = async () => (isUsable && (await grants.holds(request)) ? lastKnown("STALE") : undefined);
     const wasFailing = outages.isFailing(registry);
     const mustWait = outages.isDown(registry);
@@ -117,7 +119,7 @@ export function createCachedManifests(cache: Cache, access: Access, grants: Gran
   /** One HEAD, or the GET that stood in for it (protocol R208). */
   async function revalidate(request: ReadRequest, tag: string, known: TagRecord | undefined): Promise<Resolution> {
     const { registry } = request.route;
-    const place = placeOf(request.route);
+    const place = placeFor(request);
     const accept = acceptClass(request);
     try {
       const turn = written.turn();
@@ -158,7 +160,7 @@ export function createCachedManifests(cache: Cache, access: Access, grants: Gran
   /** One resolution for all who ask at the same time; a tag that is absent stays so for seconds. */
   async function resolve(request: ReadRequest, reference: Reference): Promise<Resolution> {
     if (reference.kind === "digest") return resolveDigest(request, reference.digest);
-    const place = placeOf(request.route);
+    const place = placeFor(request);
     const key = JSON.stringify([place, holderOf(request.reader), reference.tag, acceptClass(request)]);
     const missing = absent.get(key);
     if (missing !== undefined && isYounger(missing.atMs, ABSENT_TTL_MS, now())) throw missing.error;
@@ -175,7 +177,7 @@ export function createCachedManifests(cache: Cache, access: Access, grants: Gran
   }
 
   async function resolveDigest(request: ReadRequest, digest: Digest): Promise<Resolution> {
-    const place = placeOf(request.route);
+    const place = placeFor(request);
     const mediaType = records.isLinked(place, digest.text) ? records.mediaType(place, digest.text) : undefined;
     const content = mediaType === undefined ? undefined : await store.find(digest);
     if (mediaType !== undefined && content !== undefined && (await grants.holds(request))) {
@@ -194,7 +196,7 @@ export function createCachedManifests(cache: Cache, access: Access, grants: Gran
 
   /** The bytes from the store, or by the one GET that this manifest ever costs; undefined when they cannot be had this way. */
   async function load(request: ReadRequest, found: Found): Promise<Uint8Array | undefined> {
-    const place = placeOf(request.route);
+    const place = placeFor(request);
     // A link without a type is a blob's: as a manifest the digest is fetched once, for its type and what it names.
     if (records.mediaType(place, found.digest.text) !== undefined) {
       const bytes = await readKept(cache, found.digest);
@@ -246,7 +248,7 @@ export function createCachedManifests(cache: Cache, access: Access, grants: Gran
     if (digest === undefined || isSchema1Type(mediaType)) return PASS;
     const found: Found = { kind: "found", digest, mediaType, bytes: content.byteLength, state: "MISS", content };
     if (!(await keep(cache, digest, content))) return found;
-    const place = placeOf(request.route);
+    const place = placeFor(request);
     if (written.isSince(turn, place, digest.text)) return found; // deleted meanwhile
     records.link(place, digest.text, { bytes: content.byteLength, mediaType });
     records.setReferences(digest.text, childrenOf(content));

@@ -11,7 +11,7 @@ import { isManifestType } from "../registry/mediatype.ts";
 import type { Route } from "../registry/route.ts";
 import { type Access, EVERYBODY_READS, type Reader, type RegistryRequest } from "./access.ts";
 import { isYounger } from "./age.ts";
-import { type Cache, detached, placeOf } from "./cache.ts";
+import { type Cache, detached, placeFor } from "./cache.ts";
 import { errorOfAnswer } from "./refusal.ts";
 
 /** A request as one reader makes it. */
@@ -53,16 +53,16 @@ export function createGrants({ ttlMs }: GrantsOptions, cache: Cache, access: Acc
   const { records, outages, now } = cache;
 
   function grantOf(route: Route, reader: Reader): Grant | undefined {
-    return records.grant(placeOf(route), holderOf(reader));
+    return records.grant(placeFor({ route, reader }), holderOf(reader));
   }
 
   function isRefuted(route: Route, reader: Reader): boolean {
-    return refutedUntil.has(keyOf(placeOf(route), reader));
+    return refutedUntil.has(keyOf(placeFor({ route, reader }), reader));
   }
 
   function refuted({ route, reader }: ReadRequest): void {
-    records.dropGrant(placeOf(route), holderOf(reader));
-    refutedUntil.set(keyOf(placeOf(route), reader), true);
+    records.dropGrant(placeFor({ route, reader }), holderOf(reader));
+    refutedUntil.set(keyOf(placeFor({ route, reader }), reader), true);
   }
 
   function readers(request: RegistryRequest): readonly Reader[] {
@@ -72,7 +72,7 @@ export function createGrants({ ttlMs }: GrantsOptions, cache: Cache, access: Acc
     if (own.kind === "everybody") return isPublic || !isRefuted(route, own) ? [own] : [];
     if (isPublic) return [EVERYBODY_READS, own];
     if (grantOf(route, own) !== undefined) return [own];
-    return [EVERYBODY_READS, own].filter((reader) => !isRefuted(route, reader));
+    return [{ ...EVERYBODY_READS, within: own.origin }, own].filter((reader) => !isRefuted(route, reader));
   }
 
   async function askAgain(request: ReadRequest, proof: string): Promise<boolean | undefined> {
@@ -110,7 +110,7 @@ export function createGrants({ ttlMs }: GrantsOptions, cache: Cache, access: Acc
   }
 
   function proven({ route, reader }: ReadRequest, proof: string): void {
-    records.setGrant(placeOf(route), holderOf(reader), { proof, checkedMs: now() });
+    records.setGrant(placeFor({ route, reader }), holderOf(reader), { proof, checkedMs: now() });
   }
 
   return {
@@ -122,7 +122,7 @@ export function createGrants({ ttlMs }: GrantsOptions, cache: Cache, access: Acc
       if (grant === undefined) return false;
       if (isYounger(grant.checkedMs, reader.kind === "everybody" ? PUBLIC_TTL_MS : ttlMs, now())) return true;
       const wasFailing = outages.isFailing(route.registry);
-      const key = keyOf(placeOf(route), reader);
+      const key = keyOf(placeFor({ route, reader }), reader);
       const running = asking.get(key) ?? renew(request, grant).finally(() => asking.delete(key));
       asking.set(key, running);
       // Whether a registry in trouble is back is found out, but nobody waits for it.

@@ -6,7 +6,7 @@ import { StoreError } from "../cache/store.ts";
 import type { Registry } from "../registry/registry.ts";
 import type { Access, RegistryRequest } from "./access.ts";
 import { type BlobEndpoint, serveBlob } from "./blob.ts";
-import { type Cache, placeOf, stateLines } from "./cache.ts";
+import { type Cache, placesOf, stateLines } from "./cache.ts";
 import { createCachedBlobs } from "./cached-blob.ts";
 import { createCachedManifests } from "./cached-manifest.ts";
 import type { Reply } from "./exchange.ts";
@@ -47,6 +47,7 @@ interface CachedPullParts {
 }
 
 function cachedPull(access: Access, { cache, straight, takesWrites }: CachedPullParts): Pull {
+  const { records } = cache;
   const grants = createGrants({ ttlMs: cache.grantTtlMs }, cache, access);
   const manifests = createCachedManifests(cache, access, grants);
   const blobs = createCachedBlobs(cache, access, grants);
@@ -80,14 +81,13 @@ function cachedPull(access: Access, { cache, straight, takesWrites }: CachedPull
       (await unlessBroken(cache, () => blobs.serve(request, endpoint))) ??
       bypassed(cache, request, await straight.blob(request, endpoint)),
     changed({ route }, change, outcome) {
-      const place = placeOf(route);
-      if (change.kind === "tags") {
-        if (outcome === "done") for (const tag of change.tags) cache.records.removeTag(place, tag);
-        return manifests.changed(place, change.tags);
+      for (const place of placesOf(route)) {
+        manifests.changed(place, change.kind === "tags" ? change.tags : [change.digest]);
+        if (outcome === "unknown") continue;
+        if (change.kind === "tags") for (const tag of change.tags) records.removeTag(place, tag);
+        else records.unlink(place, change.digest);
+        if (change.kind === "digest-gone") blobs.gone(place, change.digest);
       }
-      if (outcome === "done") cache.records.unlink(place, change.digest);
-      if (outcome === "done") blobs.gone(place, change.digest);
-      manifests.changed(place, [change.digest]);
     },
   };
 }

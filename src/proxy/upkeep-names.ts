@@ -9,7 +9,7 @@ import { fullName, parseImageName } from "../registry/image.ts";
 import type { Reference } from "../registry/reference.ts";
 import type { RegistryMap } from "../registry/registry.ts";
 import { routeFor } from "../registry/route.ts";
-import { placeOf, registryText } from "./cache.ts";
+import { placesOf, registryTexts } from "./cache.ts";
 
 /** What a name means here. */
 export interface Target {
@@ -26,8 +26,15 @@ export class UpkeepError extends Error {
   }
 }
 
-/** @throws UpkeepError */
-export function targetOf(name: string, map: RegistryMap): Target {
+/**
+ * @param isAt whether something of that name is kept at a place: what everybody was shown goes before what somebody's login was
+ * @throws UpkeepError
+ */
+export function targetOf(
+  name: string,
+  map: RegistryMap,
+  isAt: (place: Place, reference: Reference) => boolean,
+): Target {
   const digest = parseDigest(name);
   if (digest !== undefined && isVerifiable(digest)) return { place: undefined, reference: { kind: "digest", digest } };
   const image = parseImageName(name);
@@ -36,7 +43,8 @@ export function targetOf(name: string, map: RegistryMap): Target {
   try {
     const request = { host: undefined, before: undefined, name: image.name, namespaces: [] };
     const route = routeFor(request, map, { domainSuffix: undefined, strictHosts: false });
-    return { place: placeOf(route), reference: image.reference };
+    const places = placesOf(route);
+    return { place: places.find((place) => isAt(place, image.reference)) ?? places[0], reference: image.reference };
   } catch (error) {
     // What a client would be told, told to the operator.
     if (error instanceof RegistryError) throw new UpkeepError(`${name}: ${error.message}`, { cause: error });
@@ -50,7 +58,7 @@ export function notHere(name: string): UpkeepError {
 
 /** From where records keep an image to the name a person would type; a registry that left the map keeps its URL. */
 export function createNaming({ registries }: RegistryMap): (place: Place) => string {
-  const known = new Map(registries.map((registry) => [registryText(registry), registry]));
+  const known = new Map(registries.flatMap((registry) => registryTexts(registry).map((text) => [text, registry])));
   return ({ registry, repository }) => {
     const found = known.get(registry);
     return found === undefined ? `${registry}${repository}` : fullName(found, repository);

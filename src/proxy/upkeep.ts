@@ -112,13 +112,18 @@ export function createUpkeep(options: UpkeepOptions, dependencies: UpkeepDepende
     }
   }
 
+  function isAt(place: Place, reference: Reference): boolean {
+    if (reference.kind === "tag") return records.tagged(place, reference.tag).length > 0;
+    return records.isLinked(place, reference.digest.text);
+  }
+
   async function isHere(digest: string): Promise<boolean> {
     const parsed = parseDigest(digest);
     return parsed !== undefined && (await store.find(parsed)) !== undefined;
   }
 
   async function remove(name: string): Promise<Freed> {
-    const { place, reference } = targetOf(name, map());
+    const { place, reference } = targetOf(name, map(), isAt);
     const digests = digestsOf(place, reference);
     if (place === undefined && reference.kind === "digest") await learn(reference.digest);
     else if (reference.kind === "digest" && place !== undefined && !records.isLinked(place, reference.digest.text))
@@ -162,7 +167,7 @@ export function createUpkeep(options: UpkeepOptions, dependencies: UpkeepDepende
   }
 
   async function pin(name: string): Promise<readonly string[]> {
-    const { place, reference } = targetOf(name, map());
+    const { place, reference } = targetOf(name, map(), isAt);
     const here: string[] = [];
     for (const digest of digestsOf(place, reference)) {
       if ((place === undefined || records.isLinked(place, digest)) && (await isHere(digest))) here.push(digest);
@@ -173,7 +178,7 @@ export function createUpkeep(options: UpkeepOptions, dependencies: UpkeepDepende
   }
 
   async function unpin(name: string): Promise<readonly string[]> {
-    const { place, reference } = targetOf(name, map());
+    const { place, reference } = targetOf(name, map(), isAt);
     const pinned = digestsOf(place, reference).filter((digest) => records.isPinned(digest));
     if (pinned.length === 0)
       throw new UpkeepError(

@@ -165,7 +165,7 @@ export function createUpstreamClient(
   };
 }
 
-function upstreamsFor({ registry, identity, reach }: UpstreamRequest): readonly Upstream[] {
-  if (reach !== "credential" || identity.kind !== "credential") return registry.upstreams;
-  return registry.upstreams.filter(({ origin }) => origin === identity.credential.origin);
+function upstreamsFor({ registry, onlyOrigin }: UpstreamRequest): readonly Upstream[] {
+  if (onlyOrigin === undefined) return registry.upstreams;
+  return registry.upstreams.filter(({ origin }) => origin === onlyOrigin);
 }

@@ -35,11 +35,8 @@ export interface UpstreamRequest {
   /** The only client headers that leave, chosen by the caller (Accept, Range, If-None-Match); hop-by-hop names are dropped. */
   readonly headers: readonly HeaderLine[];
   readonly identity: Identity;
-  /**
-   * `"credential"`: only upstreams of the credential's origin are asked, since the name may be private; `"all"`, the default:
-   * the others too, anonymously.
-   */
-  readonly reach?: "all" | "credential";
+  /** `"https://ghcr.io"`: only upstreams of this origin are asked, since the name may be private. Default: all in their order. */
+  readonly onlyOrigin?: string | undefined;
   /** Aborts the request, and the body as long as it is read. */
   readonly signal: AbortSignal;
   /** Moment on the `performance.now()` clock by which the final headers must be there, over token, redirects and retries. */

@@ -44,12 +44,15 @@ export interface CachedOptions extends FarmOptions {
   readonly directory?: string;
   /** Put into the names of images, so that two tests never mean one content. */
   readonly seed: string;
+  /** False runs it without a cache, for what must hold in both ways. Default true. */
+  readonly isCached?: boolean;
 }
 
 export async function startCached(options: CachedOptions): Promise<Cached> {
   const own: TempDir | undefined = options.directory === undefined ? await createTempDir("layover-cache-") : undefined;
   const directory = options.directory ?? path.join(own?.path ?? "", "cache");
-  const args = ["--cache-dir", directory, "--cache-min-free", "0", ...(options.args ?? [])];
+  const cacheArgs = options.isCached === false ? [] : ["--cache-dir", directory, "--cache-min-free", "0"];
+  const args = [...cacheArgs, ...(options.args ?? [])];
   const farm = await startFarm({ ...options, args });
   let layover = farm.layover;
   let isFirst = true;
@@ -89,11 +92,13 @@ export async function startCached(options: CachedOptions): Promise<Cached> {
     async restart() {
       isFirst = false;
       const entry = (url: string, host: string, more: object = {}) => ({ upstreams: [url], hosts: [host], ...more });
+      const mirror = options.mirrors?.["ghcr"];
+      const ghcr = mirror === undefined ? {} : { upstreams: [farm.ghcr.url, mirror] };
       const map = {
         default: "hub",
         hub: entry(farm.hub.url, "docker.io", options.entries?.["hub"]),
         quay: entry(farm.quay.url, "quay.io", options.entries?.["quay"]),
-        ghcr: entry(farm.ghcr.url, "ghcr.io", options.entries?.["ghcr"]),
+        ghcr: { ...entry(farm.ghcr.url, "ghcr.io", options.entries?.["ghcr"]), ...ghcr },
       };
       layover = await startLayover({ map, args, ...(options.env && { env: options.env }) });
     },
