@@ -3,12 +3,14 @@
  * back here, and its own words about what was wrong (protocol R67–R77).
  */
 import { type HeaderLine, RegistryError } from "../errors.ts";
+import { parseDigest } from "../registry/digest.ts";
 import { readBody } from "../upstream/body.ts";
 import type { WriteResponse } from "../upstream/client.ts";
 import type { Access, RegistryRequest } from "./access.ts";
 import type { Reply } from "./exchange.ts";
 import { NEVER_KEPT } from "./headers.ts";
 import { errorOfAnswer } from "./refusal.ts";
+import { namespaceQuery } from "./upload-location.ts";
 import { parseWarnings } from "./warning.ts";
 
 /** Lines of an answer to a write that go on to the client as they are. */
@@ -56,6 +58,26 @@ export async function pushReply(
     NEVER_KEPT,
   ];
   return { status, headers, body: body ?? null };
+}
+
+/** Where a manifest that was pushed can be pulled: by the digest where the registry names it so. */
+export function manifestUrl(request: RegistryRequest, response: WriteResponse, reference: string): string {
+  return contentUrl(request, `manifests/${digestMade(response) ?? reference}`);
+}
+
+function digestMade({ location }: WriteResponse): string | undefined {
+  const named = location === undefined ? undefined : new URL(location.href).pathname.split("/").at(-1);
+  return parseDigest(named?.replaceAll("%3A", ":") ?? "")?.text;
+}
+
+/** Nothing that is no digest gets into a header line. */
+export function blobUrl(request: RegistryRequest, digest: string | null): string | undefined {
+  const parsed = parseDigest(digest ?? "");
+  return parsed === undefined ? undefined : contentUrl(request, `blobs/${parsed.text}`);
+}
+
+function contentUrl({ origin, route }: RegistryRequest, path: string): string {
+  return `${origin.base}${route.pathPrefix}/v2/${route.requested}/${path}${namespaceQuery(route)}`;
 }
 
 function lines(headers: Headers): HeaderLine[] {

@@ -6,7 +6,6 @@
  *     PUT, DELETE of manifests; DELETE of blobs
  */
 import { type HeaderLine, RegistryError, UpstreamError } from "../errors.ts";
-import { parseDigest } from "../registry/digest.ts";
 import { matchesAny } from "../registry/pattern.ts";
 import { referenceText } from "../registry/reference.ts";
 import type { Registry, RegistryMap, Upstream } from "../registry/registry.ts";
@@ -15,9 +14,9 @@ import type { OutgoingBody, UpstreamClient, UpstreamWrite, WriteResponse } from 
 import type { Access, RegistryRequest } from "./access.ts";
 import { readBounded } from "./body.ts";
 import type { Exchange, Reply } from "./exchange.ts";
-import { pushReply } from "./push-reply.ts";
+import { blobUrl, manifestUrl, pushReply } from "./push-reply.ts";
 import { errorOfFailure } from "./refusal.ts";
-import { type UploadLocations, nameAt, namespaceQuery } from "./upload-location.ts";
+import { type UploadLocations, nameAt } from "./upload-location.ts";
 import { viaLine } from "./via.ts";
 
 export interface PushOptions {
@@ -161,7 +160,7 @@ export function createPush(
       mayTakeLong: true,
     };
     const response = await sendChange(request, step, { kind: "tags", tags });
-    return answer(request, response, contentUrl(request, `manifests/${reference}`));
+    return answer(request, response, manifestUrl(request, response, reference));
   }
 
   async function remove(request: RegistryRequest, path: string, change: Change): Promise<Reply> {
@@ -271,16 +270,6 @@ function queryWithoutNamespace(query: string): string {
     .split("&")
     .filter((part) => part !== "" && !part.startsWith("ns="))
     .join("&");
-}
-
-function contentUrl({ origin, route }: RegistryRequest, path: string): string {
-  return `${origin.base}${route.pathPrefix}/v2/${route.requested}/${path}${namespaceQuery(route)}`;
-}
-
-/** Nothing that is no digest gets into a header line. */
-function blobUrl(request: RegistryRequest, digest: string | null): string | undefined {
-  const parsed = parseDigest(digest ?? "");
-  return parsed === undefined ? undefined : contentUrl(request, `blobs/${parsed.text}`);
 }
 
 /** `from` is a repository as clients name it; the upstream gets its own name for it (protocol R75, R76). */
