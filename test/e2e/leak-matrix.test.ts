@@ -67,6 +67,8 @@ async function startFill(server: LeakServer, upstream: Upstream): Promise<{ fill
 async function askAll(server: LeakServer, side: Side): Promise<Cell[]> {
   const { who, upstream, mode } = side;
   const cells: Cell[] = [];
+  // Passwords that come all at once are turned away.
+  const isInTurn = upstream === "up" || (mode === "access" && who === "wrong");
   for (const what of WHATS) {
     const ask = (secret: Secret) =>
       server.ask(`${what.method} ${what.path(secret, upstream)}`, [
@@ -80,10 +82,10 @@ async function askAll(server: LeakServer, side: Side): Promise<Cell[]> {
     const startedAt = requestsTo(server);
     const answer = ask(server.kept);
     // One after the other, so that both meet the same; what waits for the download, or for retries, together.
-    if (upstream === "up" && !(isYes && what.isRunning === true)) await answer;
+    if (isInTurn && !(isYes && what.isRunning === true)) await answer;
     const between = requestsTo(server);
     const twin = isYes ? undefined : ask(server.never);
-    if (upstream === "up") await twin;
+    if (isInTurn) await twin;
     const costs = twin === undefined ? [] : [between - startedAt, requestsTo(server) - between];
     cells.push({ ...side, what, answer, twin, costs });
   }

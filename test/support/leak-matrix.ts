@@ -10,14 +10,15 @@ export const MARKER = "TOP-SECRET";
 /**
  * - `relay`: clients log in at the registry; `configured`: so they do, and Layover has a credential that reads everything
  * - `shared`: `--share-private`: what that credential reads is for everybody
+ * - `access`: Layover has users of its own, who may use that credential where its rules let them
  */
-export type Mode = "relay" | "configured" | "shared";
-export const MODES: readonly Mode[] = ["relay", "configured", "shared"];
+export type Mode = "relay" | "configured" | "shared" | "access";
+export const MODES: readonly Mode[] = ["relay", "configured", "shared", "access"];
 
 /**
  * - `nobody` sends no Authorization, `anonymous` a token of ours for nobody, `wrong` a wrong password by Basic
  * - `forged` a token that we did not seal, `expired` one that was the right client's an hour ago
- * - `foreign` a login of another registry, `other` an account without the right
+ * - `foreign` a login of another registry, from before there were users in mode `access`; `other` an account without the right
  * - `former` had the right and a grant, both of which ended; `right` has them
  */
 export const CLIENTS = [
@@ -122,10 +123,16 @@ export function expected(mode: Mode, who: Who, what: What, upstream: Upstream): 
   const no = (status: number) => ({ status, isYes: false });
   if (who === "forged" || who === "expired") return no(401);
   const mayRead = who === "right" || mode === "shared";
+  if (mode === "access" && !USERS.has(who)) return no(401);
   if (what.elsewhere !== undefined) return no(what.elsewhere === "repository" && upstream === "down" ? 502 : 404);
-  if (upstream === "down" && (what.isNeverKept === true || !mayRead)) return no(502);
+  // Rules are asked before anything else; elsewhere the registry is who knows.
+  const isDecidedHere = mode === "access" && !mayRead;
+  if (upstream === "down" && !isDecidedHere && (what.isNeverKept === true || !mayRead)) return no(502);
   return mayRead ? { status: what.status, isYes: true } : no(DENIALS[who]);
 }
+
+/** Users of ours, in mode `access`. */
+const USERS: ReadonlySet<Who> = new Set(["other", "former", "right"]);
 
 /** How a client that may not read is told so, by what it showed. */
 const DENIALS: Record<Who, number> = {

@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { createSealer } from "../../src/proxy/seal.ts";
 import { type FakeRegistry, createFakeRegistry } from "./fake-registry.ts";
 import { basicHeader } from "./farm.ts";
+import { htpasswdText } from "./htpasswd.ts";
 import { makeImage } from "./images.ts";
 import { type Mode, type Secret, type Upstream, type Who, makeSecret } from "./leak-matrix.ts";
 import { type RunningLayover, startLayover } from "./layover.ts";
@@ -31,6 +32,13 @@ const USERS = {
   dave: { password: "was-right" },
   robot: { password: "configured" },
 };
+/** Of our own users in mode `access`: each may read what is public, one of them what is private. */
+const RULES = {
+  rules: [
+    { users: ["*"], repositories: ["closed/org/public", "open/**"], rights: ["pull"] },
+    { users: ["alice"], repositories: ["closed/**"], rights: ["pull"] },
+  ],
+};
 const DAY_AND_MORE_MS = 25 * 60 * 60_000;
 
 export async function startLeakServer(mode: Mode): Promise<LeakServer> {
@@ -51,7 +59,10 @@ export async function startLeakServer(mode: Mode): Promise<LeakServer> {
     open: { upstreams: [open.url], hosts: ["open.test"] },
     closed: { upstreams: [registry.url], hosts: ["closed.test"], ...credentials, ...login },
   };
-  const start = (shares: boolean) =>
+  await Bun.write(dir.file("users"), await htpasswdText({ alice: "secret", bob: "hunter2", carol: "c", dave: "d" }));
+  await Bun.write(dir.file("rules.json"), JSON.stringify(RULES));
+  const users = ["--htpasswd", dir.file("users"), "--access-rules", dir.file("rules.json")];
+  const start = (...more: string[]) =>
     startLayover({
       map,
       args: [
@@ -61,13 +72,13 @@ export async function startLeakServer(mode: Mode): Promise<LeakServer> {
         "--cache-min-free=0",
         // Kept tags that are fresh are the nearest to being shown without a question.
         ...(mode === "configured" ? ["--tag-ttl", "1h"] : []),
-        ...(shares ? ["--share-private"] : []),
+        ...more,
       ],
     });
 
   // What is configured has read everything once, for clients that might do so then.
-  let layover = await start(mode !== "relay");
-  const tokens = await tokensOf(layover, mode);
+  let layover = await start(...(mode === "relay" ? [] : ["--share-private"]));
+  const tokens = await tokensOf(layover);
   for (const headers of [{}, ...["alice", "carol", "dave"].map((user) => bearer(tokens.get(user)))])
     await pullAll(layover, kept, headers);
   for (const path of ["closed/org/public", "open/org/app"])
@@ -76,14 +87,19 @@ export async function startLeakServer(mode: Mode): Promise<LeakServer> {
   ageGrants(dir.file("cache"));
   for (const user of ["carol", "dave"]) registry.access.users[user] = { password: "was-right", repositories: [] };
   registry.expireTokens();
-  layover = await start(mode === "shared");
-  const expired = await expiredToken(dir.file("state"), registry);
+  layover = await start(...(mode === "shared" ? ["--share-private"] : []), ...(mode === "access" ? users : []));
+  if (mode === "access")
+    for (const login of ["alice:secret", "bob:hunter2", "carol:c", "dave:d"])
+      tokens.set(login.split(":")[0] ?? "", await tokenOf(layover, "closed", login));
+  const expired = await expiredToken(dir.file("state"), tokens.get("alice") ?? "");
+  // Failed logins of one name are limited.
+  let guesses = 0;
 
   const client = (user: string) => [`Authorization: Bearer ${tokens.get(user) ?? ""}`];
   const lines: Record<Who, (upstream: Upstream) => string[]> = {
     nobody: () => [],
     anonymous: () => client("nobody"),
-    wrong: () => [`Authorization: ${basicHeader("closed/alice:guessed")}`],
+    wrong: () => [`Authorization: ${basicHeader(mode === "access" ? `guess${guesses++}:x` : "closed/alice:guessed")}`],
     forged: () => [`Authorization: Bearer ${(tokens.get("alice") ?? "").split("").toReversed().join("")}`],
     expired: () => [`Authorization: Bearer ${expired}`],
     foreign: () => client("alice at open"),
@@ -106,7 +122,7 @@ export async function startLeakServer(mode: Mode): Promise<LeakServer> {
 }
 
 /** Each client logs in while it can. */
-async function tokensOf(layover: RunningLayover, mode: Mode): Promise<Map<string, string>> {
+async function tokensOf(layover: RunningLayover): Promise<Map<string, string>> {
   const tokens = new Map<string, string>();
   const logins = [
     ["nobody", "closed", undefined],
@@ -116,14 +132,16 @@ async function tokensOf(layover: RunningLayover, mode: Mode): Promise<Map<string
     ["dave", "closed", "dave:was-right"],
     ["alice at open", "open", "alice:secret"],
   ] as const;
-  for (const [name, key, login] of logins) {
-    const headers = login === undefined ? {} : { authorization: basicHeader(login) };
-    const answer = await fetch(`${layover.url}/token/${key}`, { headers });
-    if (answer.status !== 200) throw new Error(`expected a token for ${name} in mode ${mode}, got ${answer.status}`);
-    const { token } = (await answer.json()) as { token: string };
-    tokens.set(name, token);
-  }
+  for (const [name, key, login] of logins) tokens.set(name, await tokenOf(layover, key, login));
   return tokens;
+}
+
+async function tokenOf({ url }: RunningLayover, key: string, login: string | undefined): Promise<string> {
+  const headers = login === undefined ? {} : { authorization: basicHeader(login) };
+  const answer = await fetch(`${url}/token/${key}`, { headers });
+  if (answer.status !== 200) throw new Error(`expected a token for ${login} at ${key}, got ${answer.status}`);
+  const { token } = (await answer.json()) as { token: string };
+  return token;
 }
 
 function bearer(token: string | undefined): Record<string, string> {
@@ -150,9 +168,8 @@ function ageGrants(cacheDir: string): void {
   records.run("UPDATE grants SET checkedMs = checkedMs - ?", [DAY_AND_MORE_MS]);
 }
 
-/** A token for the right client that was good until an hour ago. */
-async function expiredToken(stateDir: string, { url }: FakeRegistry): Promise<string> {
-  const key = Buffer.from((await Bun.file(join(stateDir, "token.key")).text()).trim(), "hex");
-  const endedAtSeconds = Math.floor(Date.now() / 1000) - 3600;
-  return createSealer(key).seal({ r: "closed", o: new URL(url).origin, u: "alice", p: "secret", e: endedAtSeconds });
+/** The right client's token, as it was until an hour ago. */
+async function expiredToken(stateDir: string, token: string): Promise<string> {
+  const sealer = createSealer(Buffer.from((await Bun.file(join(stateDir, "token.key")).text()).trim(), "hex"));
+  return sealer.seal({ ...Object(sealer.open(token)), e: Math.floor(Date.now() / 1000) - 3600 });
 }
