@@ -95,6 +95,7 @@ export function createRegistryHandler(
     const at = { registry: route.registry, sharedHost, address: origin.client };
     const authorization = exchange.headers.get("authorization");
     const identified = visitor.client ?? (await withChallenge(() => clients.identify(authorization, at), challenge));
+    if (identified.kind === "user") exchange.notes.user = identified.name;
     const right = rightToAsk(exchange.method, endpoint);
     const client = withRight({ admission, client: identified, right, where: route, challenge }, guard?.users);
     const deadlineMs = exchange.receivedAtMs + options.headerBudgetMs;

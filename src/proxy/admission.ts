@@ -22,8 +22,6 @@ export type Admission =
 export interface AdmissionOptions {
   /** CIDRs, and `unix`. */
   readonly allowFrom: readonly string[];
-  /** Clients may show certificates. */
-  readonly hasCertificates: boolean;
 }
 
 export interface AdmissionDependencies {
@@ -77,5 +75,5 @@ function needsLogin(message: string): RegistryError {
 
 /** Who cannot log in gets no challenge: clients would ask for a password that nothing can make right. */
 export function refused(): RegistryError {
-  return new RegistryError("DENIED", "this address may not use this registry");
+  return new RegistryError("DENIED", "you may not use this registry from here");
 }

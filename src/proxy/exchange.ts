@@ -46,6 +46,8 @@ export interface AccessNotes {
   endpoint?: "ping" | "manifest" | "blob" | "tags" | "referrers" | "upload" | "catalog" | "token";
   registry?: string;
   repository?: string;
+  /** A user of ours. */
+  user?: string;
   /** Host of the upstream that answered. */
   upstream?: string;
   upstreamStatus?: number;

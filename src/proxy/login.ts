@@ -150,9 +150,10 @@ export function createLoginService(
       const { exchange, asker } = asked;
       const { login, scopes } = await readTokenRequest(exchange);
       if (login === undefined) return tokenReply(clients.issue(undefined, undefined), exchange);
-      if (!asker.mayLogIn) throw new RegistryError("DENIED", "this address may not use this registry");
+      if (!asker.mayLogIn) throw new RegistryError("DENIED", "you may not use this registry from here");
       if (users?.havePasswords !== true) return relay(login, scopes, asked);
       const user = await users.logIn(login, asker.address).catch(challengeAgain);
+      exchange.notes.user = user.name;
       return tokenReply(clients.issueTo(user), exchange);
     },
   };

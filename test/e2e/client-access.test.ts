@@ -193,6 +193,10 @@ describe("--htpasswd", () => {
     expect(await status(farm, "/token/hub", from("198.51.100.1", "alice:wonder"))).toBe(200);
   });
 
+  test("the log names the user of a request", async () => {
+    await farm.layover.logLine(({ user, repository }) => user === "alice" && repository === "org/app");
+  });
+
   test("no password and no hash is ever logged", async () => {
     const text = JSON.stringify(farm.layover.log);
     for (const secret of ["wonder", "robot", "$2y$", basicHeader("alice:wonder").slice(6)])

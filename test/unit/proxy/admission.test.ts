@@ -29,10 +29,7 @@ function kindOf({ peer, forwardedFor, certificate, passwords = false, anonymousR
     anonymousMay: () => anonymousRule,
     anonymousMayAnything: () => anonymousRule,
   };
-  const gate = createGate(
-    { allowFrom: ["10.0.0.0/8", "2001:db8::/32", "unix"], hasCertificates: true },
-    { users, originOf },
-  );
+  const gate = createGate({ allowFrom: ["10.0.0.0/8", "2001:db8::/32", "unix"] }, { users, originOf });
   const exchange = {
     ...exchangeWith({ peer, headers: forwardedFor === undefined ? {} : { "x-forwarded-for": forwardedFor } }),
     certificateUser: () => certificate,
