@@ -86,6 +86,7 @@ export const SPECIFICATION: Rules = {
   R76: "parameters of later specifications pass",
   R77: "further tags, each in a line of its own",
   R78: "what is pushed or deleted is forgotten at once: tags, what was absent, what is being asked meanwhile",
+  R79: "a layer of any size",
   R80: "a body that is written goes on as it comes, and is sent once",
   R82: "with its length, never in chunks of our own making",
   R81: "`Expect: 100-continue` is answered before the body, or with 100",

@@ -104,6 +104,13 @@ describe("write()", () => {
     expect(registry.seen.at(-1)?.headers["content-length"]).toBe("6");
   });
 
+  test("[R80] behind the last byte of a stream the registry has as long as it needs", async () => {
+    const registry = await recorder((_, response) => void setTimeout(() => response.writeHead(201).end(), 80));
+    const body = { kind: "stream" as const, stream: streamOf("abc"), length: 3 };
+    const late = request(registry.url, { body, deadlineMs: performance.now() + 40 });
+    expect((await testClient().write(late)).status).toBe(201);
+  });
+
   test("a refused stream is answered as it is: it cannot be sent again", async () => {
     const registry = await recorder(guarded);
     const body = { kind: "stream" as const, stream: streamOf("abc"), length: 3 };
