@@ -87,8 +87,8 @@ export function protocolPage(claims: readonly Claim[]): string {
     "<!-- Made by docs/generate.ts from docs/rules and the titles of the tests: change those, then run `npm run docs`. -->",
     "",
     "The rules that a registry proxy lives by, and the test that fails when one is broken. R: the wire; T: lessons of other",
-    "tools; C: what users of older tools find again. Code and tests cite them by number. Rules of writes and of the cache come",
-    "with those. Not tested here is what happens inside a client: only what it sends, and what it needs of an answer.",
+    "tools; C: what users of older tools find again. Code and tests cite them by number. Not tested here is what happens",
+    "inside a client: only what it sends, and what it needs of an answer.",
     ...SECTIONS.flatMap(({ title, rules }) => [
       "",
       `## ${title}`,

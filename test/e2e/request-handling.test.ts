@@ -125,6 +125,19 @@ test("6. the upstream is asked in the client's name, and its no has three faces"
   await Promise.all(statuses.map((answer) => answer.bytes()));
 });
 
+test("6. a write goes once to one upstream where it is allowed, and what it leads to is sealed", async () => {
+  const open = await startFarm({ entries: { quay: { push: true } } });
+  const begun = await open.ask("/v2/quay/org/app/blobs/uploads/", { method: "POST", body: "" });
+  expect([begun.status, open.quay.count({ method: "POST" })]).toEqual([202, 1]);
+  const location = begun.headers.get("location") ?? "";
+  expect(location).toStartWith(`${open.layover.url}/v2/quay/org/app/blobs/uploads/`);
+  const path = location.slice(open.layover.url.length);
+  expect((await open.ask(path)).status).toBe(204);
+  expect((await open.ask(path.replace("/org/app/", "/org/other/"))).status).toBe(404);
+  expect((await open.ask("/v2/ghcr/org/app/blobs/uploads/", { method: "POST", body: "" })).status).toBe(405);
+  await open.stop();
+});
+
 test("7. the upstream answers, or the client learns why not", async () => {
   const path = "/v2/quay/org/app/manifests/latest";
   const seen: (string | number)[] = [];
