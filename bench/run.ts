@@ -1,11 +1,12 @@
 /**
  * `npm run bench`: measures the compiled binary beside a bare pass-through and prints one table. `--long` takes more
- * rounds; names of parts (`blob memory start small cached upkeep`) leave the others out; `peers` measures it
+ * rounds; names of parts (`blob memory start small cached grants upkeep`) leave the others out; `peers` measures it
  * beside nginx and docker-registry, in a table of its own. docs/benchmarks.md says what each line means.
  */
 import { availableParallelism, loadavg } from "node:os";
 import { measureBlobs } from "./blob.ts";
 import { measureCached } from "./cached.ts";
+import { measureGrants } from "./grants.ts";
 import { type Lab, openLab } from "./lab.ts";
 import { measureIdle, measureSlowClients } from "./memory.ts";
 import { measurePeers, PEER_PARTS } from "./peers.ts";
@@ -14,7 +15,7 @@ import { measureStart } from "./start.ts";
 import { formatTable, type Row } from "./table.ts";
 import { measureUpkeep } from "./upkeep.ts";
 
-const PARTS = ["blob", "memory", "start", "small", "cached", "upkeep"] as const;
+const PARTS = ["blob", "memory", "start", "small", "cached", "grants", "upkeep"] as const;
 type Part = (typeof PARTS)[number];
 /** All of the peers' parts. Not measured when nothing is named: it needs programs of others. */
 const PEERS = "peers";
@@ -66,6 +67,8 @@ async function measure(part: Part, lab: Lab): Promise<Row[]> {
       return measureSmallRequests(lab, isLong ? { rounds: 5, seconds: 10 } : { rounds: 3, seconds: 3 });
     case "cached":
       return measureCached(lab, { rounds: isLong ? 15 : 5 });
+    case "grants":
+      return measureGrants(lab, { rounds: 10, seconds: isLong ? 5 : 2 });
     case "upkeep":
       return measureUpkeep(lab);
   }
