@@ -5,6 +5,7 @@
 import { describe, expect, test } from "bun:test";
 import { readdir, rm } from "node:fs/promises";
 import path from "node:path";
+import { createSealer } from "../../src/proxy/seal.ts";
 import { type Cached, startCached } from "../support/cached.ts";
 import { type FakeRegistry, createFakeRegistry } from "../support/fake-registry.ts";
 import { basicHeader, layerOf } from "../support/farm.ts";
@@ -126,6 +127,72 @@ describe("what is forgotten", () => {
   });
 });
 
+test("[R97, R112] a long private pull outlives its token here and the one upstream", async () => {
+  await using state = await stateDir();
+  await using own = await startCached({ seed: "long", args: [`--state-dir=${state.path}`] });
+  const { ghcr } = own.farm;
+  const image = makeImage({ seed: "long", layers: [3_000_000] });
+  ghcr.add("org/private", image);
+  const layer = layerOf(image);
+  const authorization = await shortLived(own, state.path);
+  await own.pull(`${PRIVATE}/manifests/${image.digest}`, { authorization });
+  Object.assign(ghcr.faults.blob, { stallAfterBytes: 1_000_000, cutAfterBytes: 1_000_000, times: 1 });
+  const pulling = own.pull(`${PRIVATE}/blobs/${layer}`, { authorization });
+  await ghcr.untilHeld(1);
+  const tokensBefore = ghcr.tokenRequests.length;
+  while ((await own.ask("/v2/", { headers: { authorization } })).status === 200);
+  ghcr.expireTokens();
+  ghcr.release();
+  const { status, body } = await pulling;
+  expect([status, digestOf(body)]).toEqual([200, layer]);
+  expect(ghcr.tokenRequests.length).toBeGreaterThan(tokensBefore);
+  expect((await own.pull(`${PRIVATE}/blobs/${layer}`)).status).toBe(401);
+});
+
+test("[R123, R246] --share-private lends nobody the right to write", async () => {
+  const credentials = [{ username: "alice", password: "secret" }];
+  await using own = await startCached({
+    seed: "writes",
+    args: ["--share-private", "--allow-push"],
+    entries: { ghcr: { credentials } },
+  });
+  const { ghcr } = own.farm;
+  expect((await own.pull(`${PRIVATE}/manifests/latest`)).status).toBe(200);
+  ghcr.requests.length = 0;
+  const manifest = own.farm.images.secret.manifests.get(own.farm.images.secret.digest)?.bytes ?? new Uint8Array();
+  const writes = [
+    ["POST", `${PRIVATE}/blobs/uploads/`],
+    ["PUT", `${PRIVATE}/manifests/mine`],
+    ["DELETE", `${PRIVATE}/manifests/${own.farm.images.secret.digest}`],
+  ] as const;
+  const token = await own.farm.token("/token/ghcr", "bob:hunter2");
+  for (const headers of [{}, { authorization: `Bearer ${token}` }, { authorization: basicHeader("bob:hunter2") }])
+    for (const [method, target] of writes) {
+      const body = method === "PUT" ? Uint8Array.from(manifest) : null;
+      const answer = await own.ask(target, { method, headers, body });
+      expect([401, 403, 404]).toContain(answer.status);
+      await answer.bytes();
+    }
+  expect(JSON.stringify(ghcr.requests.map(everything))).not.toContain(`Basic ${btoa("alice:secret")}`);
+  const pushTokens = ghcr.tokenRequests.filter(({ query }) => /push|delete/.test(query));
+  expect(pushTokens.filter(({ headers }) => headers.get("authorization") !== null)).toEqual([]);
+});
+
+test("[R245] a second process on the same directory, with a key of its own, shows nobody what the first may", async () => {
+  await using own = await startCached({ seed: "second" });
+  const { secret, layer } = secretOf(own);
+  const authorization = await alice(own);
+  await pullAs(own, authorization);
+  await own.restart(); // the first goes on
+  own.farm.ghcr.goDown();
+  for (const headers of [{}, authorization, { authorization: basicHeader("ghcr/alice:secret") }])
+    for (const what of ["manifests/latest", `manifests/${secret.digest}`, `blobs/${layer}`]) {
+      const answer = await own.pull(`${PRIVATE}/${what}`, headers);
+      expect([answer.status === 200, holds(answer.body, secret.blobs.get(layer))]).toEqual([false, false]);
+    }
+  await own.farm.layover.stop();
+});
+
 test("[R122, R92] several Authorization lines or schemes open nothing that one of them would not", async () => {
   await using own = await startCached({ seed: "schemes" });
   const { authorization } = await alice(own);
@@ -159,6 +226,19 @@ async function mirrorWith(repository: string): Promise<Mirror> {
   const image = makeImage({ seed: "mirror" });
   registry.add(repository, image);
   return { registry, image, [Symbol.asyncDispose]: () => registry.close() };
+}
+
+/** Logins outlive a restart with it. */
+async function stateDir(): Promise<{ path: string } & AsyncDisposable> {
+  const dir = await createTempDir("layover-state-");
+  return { path: dir.path, [Symbol.asyncDispose]: () => dir.remove() };
+}
+
+/** Her token, as it is in the last two seconds of its time. */
+async function shortLived(own: Cached, state: string): Promise<string> {
+  const sealer = createSealer(Buffer.from((await Bun.file(path.join(state, "token.key")).text()).trim(), "hex"));
+  const token = (await alice(own)).authorization.slice("Bearer ".length);
+  return `Bearer ${sealer.seal({ ...Object(sealer.open(token)), e: Math.floor(Date.now() / 1000) + 2 })}`;
 }
 
 async function alice({ farm }: Cached): Promise<{ authorization: string }> {
