@@ -6,6 +6,7 @@ import { RegistryError } from "../errors.ts";
 import type { Registry, RegistryMap } from "../registry/registry.ts";
 import { registryNamed } from "../registry/lookup.ts";
 import type { Credential } from "../upstream/client.ts";
+import { rememberOpened } from "./opened-seals.ts";
 import type { Sealer } from "./seal.ts";
 import type { Login, User, Users } from "./users.ts";
 
@@ -83,13 +84,17 @@ export interface ClientsDependencies {
 }
 
 export function createClients({ sealer, map, now, users }: ClientsDependencies): Clients {
+  const open = rememberOpened(sealer.open);
+  /** Of the tokens that are remembered: naming a credential is as dear as opening them. */
+  const credentials = new WeakMap<Note, Credential>();
+
   function credentialFor(registry: Registry, username: string, password: string): Credential {
     const origin = registry.upstreams[0].origin;
     return { origin, id: sealer.fingerprint(origin, username, password), username, password };
   }
 
   function readToken(token: string): Note | undefined {
-    const note = sealer.open(token);
+    const note = open(token);
     return isNote(note) && note.e * 1000 > now() ? note : undefined;
   }
 
@@ -105,7 +110,9 @@ export function createClients({ sealer, map, now, users }: ClientsDependencies):
     if (note.u === undefined || note.p === undefined) throw unknownToken();
     const isBound = registry.keys.includes(note.r) && note.o === registry.upstreams[0].origin;
     if (!isBound || registry.login === "proxy") return { kind: "foreign" };
-    return { kind: "own", credential: credentialFor(registry, note.u, note.p) };
+    const credential = credentials.get(note) ?? credentialFor(registry, note.u, note.p);
+    credentials.set(note, credential); // for the origin that the note says, which is this registry's
+    return { kind: "own", credential };
   }
 
   function fromBasic(encoded: string, { registry, sharedHost }: IdentifiedAt): Client {
