@@ -169,11 +169,16 @@ export function createPush(
     return answer(request, response, undefined);
   }
 
-  function answer(request: RegistryRequest, response: WriteResponse, made: string | undefined): Promise<Reply> {
+  async function answer(request: RegistryRequest, response: WriteResponse, made: string | undefined): Promise<Reply> {
     const { status, location, upstream: at } = response;
     // What was made can be pulled here; an upload that goes on does so under its sealed name (protocol R67, R74).
     const next = location === undefined ? undefined : locations.emit(request, at, location);
     const isDone = status === 201;
+    const mustGoOn = status === 202 && request.endpoint.kind === "upload" && request.exchange.method !== "DELETE";
+    if (mustGoOn && next === undefined) {
+      await response.body?.cancel();
+      throw new RegistryError("UNAVAILABLE", "the registry did not say where the upload goes on", { status: 502 });
+    }
     return pushReply(access, request, { response, location: isDone ? (made ?? next) : next });
   }
 

@@ -90,6 +90,12 @@ describe("a registry that fails", () => {
     });
   }
 
+  test("does not say where an upload goes on: 502, for nobody could go on with it", async () => {
+    Object.assign(farm.quay.faults.push, { status: 202, body: "" });
+    const begun = await pushRequest(place(), "/blobs/uploads/", { method: "POST" });
+    expect([begun.status, await codeOf(begun)]).toEqual([502, "UNAVAILABLE"]);
+  });
+
   test("answers 401 while the body still comes: nobody's push is told how to log in", async () => {
     const location = await beginUpload(place());
     farm.quay.faults.push.interrupt = { afterBytes: 1000, how: "answer" };
