@@ -28,7 +28,8 @@ export function createPublicRepositories(): PublicRepositories {
     },
     answered({ registry, repository }, { path }, { status, upstream }) {
       if (status === 200 && path.startsWith("manifests/")) known.set(publicKey(registry, upstream, repository), true);
-      if (status === 401 || status === 403)
+      // Lists are closed to strangers at some registries whose content is not.
+      if ((status === 401 || status === 403) && /^(manifests|blobs)\//.test(path))
         for (const each of registry.upstreams) known.delete(publicKey(registry, each, repository));
     },
   };
