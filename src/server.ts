@@ -148,7 +148,7 @@ function createApplication(settings: Settings, { log, maps, build }: ServerDepen
   const budget = { headerBudgetMs: HEADER_BUDGET_MS };
   const registry = createRegistryHandler(
     { ...budget, pseudonym: state.pseudonym },
-    { map, routing, originOf, clients, access, pull, push, limits, guard },
+    { map, routing, originOf, clients, access, pull, push, limits, loginLimit: limit, guard },
   );
   const login = createLoginService(
     { pseudonym: state.pseudonym },

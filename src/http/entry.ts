@@ -6,7 +6,9 @@
 import { type HeaderLine, RegistryError } from "../errors.ts";
 import { type Admission, refused } from "../proxy/admission.ts";
 import type { Client, Clients } from "../proxy/client.ts";
-import type { Exchange } from "../proxy/exchange.ts";
+import type { RegistryRequest } from "../proxy/access.ts";
+import type { Exchange, Reply } from "../proxy/exchange.ts";
+import type { LoginLimit } from "../proxy/login-limit.ts";
 import type { Origin } from "../proxy/origin.ts";
 import type { RepositoryOf, Right, Users } from "../proxy/users.ts";
 
@@ -78,6 +80,29 @@ export function withRight({ admission, client, right, where, challenge }: Asked,
   if (users.anonymousMay(right, where)) return client.kind === "own" ? { ...client, may: users.anonymousMay } : client;
   if (admission.kind === "login" && admission.by === "password") throw strangers(client, challenge);
   throw refused();
+}
+
+/**
+ * A password that came with the request itself, and that its registry refuses, is a failed login as at the token service.
+ * @throws RegistryError TOOMANYREQUESTS for who was refused too often, and what `answer` throws
+ */
+export async function limited(
+  { client, exchange, origin, route }: RegistryRequest,
+  limit: LoginLimit,
+  answer: () => Promise<Reply>,
+): Promise<Reply> {
+  const isBasic = /^basic /i.test(exchange.headers.get("authorization") ?? "");
+  if (client.kind !== "own" || !isBasic) return answer();
+  const who = `${route.registry.key}/${client.credential.username}`;
+  limit.check(origin.client, who);
+  try {
+    return await answer();
+  } catch (error) {
+    const isRefused =
+      error instanceof RegistryError && error.code === "DENIED" && exchange.notes.upstreamStatus === 401;
+    if (isRefused) limit.failed(origin.client, who);
+    throw error;
+  }
 }
 
 function strangers(client: Client, challenge: Visit["challenge"]): RegistryError {

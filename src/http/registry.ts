@@ -21,12 +21,13 @@ import type { Clients, SharedHost } from "../proxy/client.ts";
 import type { Exchange, Reply } from "../proxy/exchange.ts";
 import { API_VERSION } from "../proxy/headers.ts";
 import { serveReferrers, serveTags } from "../proxy/listing.ts";
+import type { LoginLimit } from "../proxy/login-limit.ts";
 import type { Origin, OriginReader } from "../proxy/origin.ts";
 import type { Pull } from "../proxy/pull.ts";
 import type { Push } from "../proxy/push.ts";
 import { type Users, rightToAsk } from "../proxy/users.ts";
 import { refuseLoop } from "../proxy/via.ts";
-import { type Visit, type Visitor, enter, withChallenge, withRight } from "./entry.ts";
+import { type Visit, type Visitor, enter, limited, withChallenge, withRight } from "./entry.ts";
 import { answerPing, hostChallenge } from "./ping.ts";
 
 export interface RegistryHandlerOptions {
@@ -45,6 +46,8 @@ export interface RegistryHandlerDependencies {
   readonly pull: Pull;
   readonly push: Push;
   readonly limits: ClientLimits;
+  /** Failed logins. */
+  readonly loginLimit: LoginLimit;
   /** Undefined without client access: then everybody may come in. */
   readonly guard?: Guard | undefined;
 }
@@ -60,7 +63,7 @@ export type RegistryHandler = (exchange: Exchange) => Promise<Reply | undefined>
 
 export function createRegistryHandler(
   options: RegistryHandlerOptions,
-  { map, routing, originOf, clients, access, pull, push, limits, guard }: RegistryHandlerDependencies,
+  { map, routing, originOf, clients, access, pull, push, limits, loginLimit, guard }: RegistryHandlerDependencies,
 ): RegistryHandler {
   return async function answer(exchange) {
     const endpoint = parseEndpoint(exchange.path);
@@ -101,7 +104,8 @@ export function createRegistryHandler(
     const deadlineMs = exchange.receivedAtMs + options.headerBudgetMs;
     const request: RegistryRequest = { exchange, origin, endpoint, route, client, sharedHost, deadlineMs };
     limits.enter(request);
-    return withApiLines(await (isWriting ? push.serve(request) : serve(request)), route);
+    const reply = await limited(request, loginLimit, () => (isWriting ? push.serve(request) : serve(request)));
+    return withApiLines(reply, route);
   };
 
   function serve(request: RegistryRequest): Promise<Reply> {

@@ -214,6 +214,21 @@ test("[R112] ten refused logins of a registry's account in a minute are 429 as w
   await open.stop();
 });
 
+test.each(["ghcr", "basic"])("ten refused passwords on resources of %s are 429, and right ones never", async (key) => {
+  const open = await startFarm({ args: ["--domain-suffix", "example.test"] });
+  const pull = async (login: string, repository = "private"): Promise<number> => {
+    const headers = { authorization: basicHeader(login), host: `${key}.example.test` };
+    const answer = await open.ask(`/v2/org/${repository}/manifests/latest`, { headers });
+    await answer.bytes();
+    return answer.status;
+  };
+  for (let i = 0; i < 12; i += 1) expect(await pull("alice:secret")).toBe(200);
+  for (let i = 0; i < 10; i += 1) expect(await pull(`alice:no${i}`)).toBe(403);
+  expect(await pull("alice:secret")).toBe(429);
+  expect(await pull("bob:hunter2", "bobs")).toBe(404);
+  await open.stop();
+});
+
 test("files that cannot be used stop the start with everything that is wrong", async () => {
   await using own = await createTempDir("layover-bad-");
   await Bun.write(own.file("users"), "plain:secret\nsha:{SHA}abc\nnocolon\n");

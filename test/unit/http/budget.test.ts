@@ -10,6 +10,7 @@ import { createUploadLocations } from "../../../src/proxy/upload-location.ts";
 import { createPull } from "../../../src/proxy/pull.ts";
 import { createRegistryHandler } from "../../../src/http/registry.ts";
 import { createAccess } from "../../../src/proxy/access.ts";
+import { createLoginLimit } from "../../../src/proxy/login-limit.ts";
 import { createClients } from "../../../src/proxy/client.ts";
 import type { Reply } from "../../../src/proxy/exchange.ts";
 import { createOriginReader } from "../../../src/proxy/origin.ts";
@@ -70,6 +71,7 @@ function handlerOf(client: UpstreamClient, ...urls: [string, ...string[]]) {
       access,
       pull: createPull(access, undefined),
       limits: createClientLimits({ requests: undefined, transfers: undefined }, () => performance.now()),
+      loginLimit: createLoginLimit(() => performance.now()),
       push: createPush(
         { allowPush: false, pseudonym: "layover-test" },
         {
