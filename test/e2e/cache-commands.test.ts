@@ -97,6 +97,20 @@ describe("beside a running server", () => {
     await other.stop();
   });
 
+  test("what a login was shown has its plain name, and can be removed and pinned by it", async () => {
+    const { digest } = farm.images.secret;
+    const headers = { authorization: `Bearer ${await farm.token("/token/ghcr", "alice:secret")}` };
+    for (const path of ["manifests/latest", `blobs/${layerOf(farm.images.secret)}`])
+      await (await farm.ask(`/v2/ghcr/org/private/${path}`, { headers })).bytes();
+    await untilKept(layerOf(farm.images.secret));
+    expect(await listed("*org/private*")).toMatchObject([{ image: "ghcr.io/org/private:latest", digest }]);
+    expect((await cache(["pin", "ghcr.io/org/private:latest"])).code).toBe(0);
+    expect((await cache(["rm", "ghcr.io/org/private:latest"])).code).not.toBe(0);
+    expect((await cache(["unpin", "ghcr.io/org/private:latest"])).code).toBe(0);
+    expect((await cache(["rm", "ghcr.io/org/private:latest"])).code).toBe(0);
+    expect(await listed("*org/private*")).toEqual([]);
+  });
+
   test("ls shows images under names that can be typed again, as a table and as JSON", async () => {
     const image = makeImage({ seed: "ls", layers: [100_000] });
     farm.quay.add("org/ls", image);
