@@ -103,6 +103,8 @@ function startMover(): Mover {
   const url = URL.createObjectURL(new Blob([PROGRAM], { type: "application/javascript" }));
   const worker = new Worker(url, { smol: true });
   worker.unref();
+  /** Ends the wait for a thread that will not answer any more. */
+  let giveUp = (): void => undefined;
   return {
     move: (file) =>
       new Promise((resolve, reject) => {
@@ -116,6 +118,7 @@ function startMover(): Mover {
           if (failure === undefined) resolve();
           else reject(new Error(failure));
         };
+        giveUp = () => settle("the thread was ended");
         worker.onmessage = ({ data }: MessageEvent<unknown>) => settle(data === "done" ? undefined : String(data));
         worker.onerror = ({ message }) => settle(message);
         worker.postMessage(file);
@@ -123,6 +126,7 @@ function startMover(): Mover {
     end() {
       URL.revokeObjectURL(url);
       worker.terminate();
+      giveUp(); // its timer would hold up the end of the program
     },
   };
 }
