@@ -16,7 +16,7 @@ export type Mode = "relay" | "configured" | "shared" | "access";
 export const MODES: readonly Mode[] = ["relay", "configured", "shared", "access"];
 
 /**
- * - `nobody` sends no Authorization, `anonymous` a token of ours for nobody, `wrong` a wrong password by Basic
+ * - `nobody` sends no Authorization, `anonymous` a token of ours for nobody, `wrong` by Basic a name and password that nobody has
  * - `forged` a token that we did not seal, `expired` one that was the right client's an hour ago
  * - `foreign` a login of another registry, from before there were users in mode `access`; `other` an account without the right
  * - `former` had the right and a grant, both of which ended; `right` has them

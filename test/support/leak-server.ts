@@ -99,7 +99,7 @@ export async function startLeakServer(mode: Mode): Promise<LeakServer> {
   const lines: Record<Who, (upstream: Upstream) => string[]> = {
     nobody: () => [],
     anonymous: () => client("nobody"),
-    wrong: () => [`Authorization: ${basicHeader(mode === "access" ? `guess${guesses++}:x` : "closed/alice:guessed")}`],
+    wrong: () => [`Authorization: ${basicHeader(`${mode === "access" ? "" : "closed/"}guess${guesses++}:x`)}`],
     forged: () => [`Authorization: Bearer ${(tokens.get("alice") ?? "").split("").toReversed().join("")}`],
     expired: () => [`Authorization: Bearer ${expired}`],
     foreign: () => client("alice at open"),
