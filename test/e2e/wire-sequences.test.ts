@@ -424,6 +424,31 @@ describe("BuildKit", () => {
     const absent = await ask("GET /v2/org/private/manifests/latest?ns=ghcr.io", token);
     expect([refusalOf(absent), absent.all("www-authenticate")]).toEqual(["404 NAME_UNKNOWN", []]);
   });
+
+  test.each([
+    ["a registry with tokens", "ghcr.io"],
+    ["a registry with Basic", "basic.test"],
+  ])("[R98, R117] a login for %s: by GET with Basic, and by a form", async (_title, ns) => {
+    const { ask } = await connect("buildkit/v0.26", CONTAINERD_ACCEPT);
+    const manifest = `HEAD /v2/org/private/manifests/latest?ns=${ns}`;
+    const challenge = challengeOf(await ask(manifest));
+    const path = tokenPath(challenge);
+    const token = tokenOf(
+      await ask(`GET ${path}&client_id=buildkit-client`, `Authorization: ${basicHeader("alice:secret")}`),
+    );
+    const head = await ask(manifest, token);
+    expect([head.status, head.header("docker-content-digest")]).toEqual([200, farm.images.secret.digest]);
+    const wrong = await ask(`GET ${path}&client_id=buildkit-client`, `Authorization: ${basicHeader("alice:wrong")}`);
+    expect(wrong.status).toBe(401);
+    const { service = "", scope = "" } = challenge;
+    const login = { grant_type: "password", username: "alice", password: "secret" };
+    const posted = await fetch(`${farm.layover.url}${path.split("?")[0]}`, {
+      method: "POST",
+      body: new URLSearchParams({ ...login, client_id: "buildkit-client", service, scope }),
+    });
+    const { access_token: bearer } = (await posted.json()) as { access_token: string };
+    expect((await ask(manifest, `Authorization: Bearer ${bearer}`)).status).toBe(200);
+  });
 });
 
 describe("kaniko, k3s", () => {
