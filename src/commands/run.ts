@@ -31,8 +31,6 @@ export interface Surroundings {
   readonly process: Pick<NodeJS.Process, "on">;
   readonly isTerminal: boolean;
   readonly startServer: StartServer;
-  /** Starts the program again where that is needed before serving; returns when it is not. */
-  prepareToServe(): void;
   /** Text for standard output. */
   print(text: string): void;
   /** Text for standard error. */
@@ -84,7 +82,6 @@ async function runCommand(line: CommandLine, surroundings: Surroundings): Promis
 
 async function runServe(line: CommandLine, surroundings: Surroundings): Promise<0> {
   const { settings, warnings } = await load(line, surroundings);
-  surroundings.prepareToServe();
   const log = createLog(settings.log);
   await serve({ settings, warnings, build: BUILD }, { ...surroundings, log, readFile: readText });
   return 0;

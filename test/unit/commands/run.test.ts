@@ -8,7 +8,6 @@ function surroundings(told: { out: string; err: string }): Surroundings {
     process: { on: () => process },
     isTerminal: false,
     startServer: () => Promise.reject(new Error("nothing is to be started")),
-    prepareToServe: () => undefined,
     print: (text) => void (told.out += text),
     complain: (text) => void (told.err += text),
   };
