@@ -3,6 +3,11 @@ import type { Rules } from "./rules.ts";
 
 export const COMPAT: Rules = {
   C35: "`X-Cache` says what the cache did",
+  C10: "writes pass through where they are allowed",
+  C20: "HEAD stays HEAD upstream",
+  C21: "private layers are shown only to who may read them",
+  C22: "clients that wait do not download again",
+  C37: "layers of every registry are kept, verified, once",
   C23: "a layer of two repositories is kept once",
   C18: "tags are served stale on errors, time-outs and 429",
   C1: "strict hosts: 404 with the routes",

@@ -36,7 +36,7 @@ async function pull(
 }
 
 describe("a pull", () => {
-  test("[C35, R208, R209, R244] costs one GET per manifest and blob, ever", async () => {
+  test("[C35, C37, R208, R209, R244] costs one GET per manifest and blob, ever", async () => {
     const { image, layer, path } = fresh();
     const index = makeIndex([image]);
     farm.quay.add(`org/fresh${images}`, index);
@@ -61,7 +61,7 @@ describe("a pull", () => {
     expect(farm.quay.count({ method: "GET", path: /blobs/ })).toBe(1);
   });
 
-  test("[T16, R20] HEAD of what is not cached fetches no body", async () => {
+  test("[T16, R20, C20] HEAD of what is not cached fetches no body", async () => {
     const { image, layer, path } = fresh();
     const manifest = await farm.ask(`${path}/manifests/latest`, { method: "HEAD" });
     expect(manifest.headers.get("docker-content-digest")).toBe(image.digest);
@@ -72,7 +72,7 @@ describe("a pull", () => {
 });
 
 describe("many clients", () => {
-  test("[T1, R238] of one cold blob share one download", async () => {
+  test("[T1, R238, C22] of one cold blob share one download", async () => {
     const { layer, path } = fresh([3_000_000]);
     await pull(`${path}/manifests/latest`);
     farm.quay.faults.blob.stallAfterBytes = 100_000;

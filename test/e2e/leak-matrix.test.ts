@@ -20,7 +20,7 @@ describe.each(MODES)("%s", (mode) => {
   });
 
   test.each(STATES)(
-    "[R245, R246, R247, T14, T30] shows private content to nobody without the right, upstream %s",
+    "[R245, R246, R247, T14, T30, C21] shows private content to nobody without the right, upstream %s",
     async (upstream) => {
       const { filling } = await startFill(server, upstream);
       if (upstream === "down") server.registry.goDown();

@@ -45,7 +45,7 @@ describe("every way of naming a registry takes pushes, and what it says leads ba
   ];
   for (const [title, place, key, repository] of MODES) {
     for (const location of ["relative", "absolute", "stateful", "elsewhere"] as const) {
-      test(`[R67, R68, R69, R74] ${title}, where the registry's Location is ${location}`, async () => {
+      test(`[R67, R68, R69, R74, C10] ${title}, where the registry's Location is ${location}`, async () => {
         const registry = farm[key];
         registry.faults.push.location = location;
         const image = makeIndex(
