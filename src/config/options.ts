@@ -85,7 +85,7 @@ export const OPTIONS = {
     group: "Listening",
     flag: "client-requests",
     defaultText: "no limit",
-    help: "Registry requests that one client (user or address) may make: so many at once, given back over the second, minute or hour. More get 429.",
+    help: "Registry requests that one client (user or address) may make, such as 100/s, 600/m or 5000/h: so many at once, given back over that time. More get 429.",
   }),
   clientTransfers: option(COUNT, {
     group: "Listening",
