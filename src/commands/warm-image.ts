@@ -165,7 +165,7 @@ function platformOf(value: unknown): Platform | undefined {
 function reasonOf(status: number, body: string): string {
   const errors = recordOf(parsed(body))?.["errors"];
   const message = Array.isArray(errors) ? recordOf(errors[0])?.["message"] : undefined;
-  const login = status === 401 ? "it needs a login, and only public images are kept" : undefined;
+  const login = status === 401 ? "it needs a login, and none is used here" : undefined;
   return login ?? `${status}${typeof message === "string" ? ` ${message}` : ""}`;
 }
 

@@ -82,13 +82,13 @@ export const OPTIONS = {
     help: "Key or URL of the registry that is meant when a request names none. Wins over the map.",
   }),
   clientRequests: option(RATE, {
-    group: "Listening",
+    group: "Client access",
     flag: "client-requests",
     defaultText: "no limit",
     help: "Registry requests that one client (user or address) may make, such as 100/s, 600/m or 5000/h: so many at once, given back over that time. More get 429.",
   }),
   clientTransfers: option(COUNT, {
-    group: "Listening",
+    group: "Client access",
     flag: "client-transfers",
     defaultText: "no limit",
     help: "Manifests and blobs that one client may have under way at once. More get 429.",
@@ -197,7 +197,7 @@ export const OPTIONS = {
   cacheDir: option(FOLDER, {
     group: "Cache",
     flag: "cache-dir",
-    help: "Folder where everything public that passes is kept and served from. Empty: no cache.",
+    help: "Folder where what was pulled is kept and served from, to who may read it. Empty: no cache.",
   }),
   cacheMaxSize: option(SIZE, {
     group: "Cache",

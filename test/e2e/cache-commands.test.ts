@@ -239,7 +239,7 @@ describe("warm", () => {
       /FAIL {2}quay\/org\/warm:latest +it has no linux\/s390x; it has linux\/amd64, linux\/arm64\/v8\n/,
     );
     expect(out).toMatch(/FAIL {2}quay\/org\/none:latest +404 /);
-    expect(out).toMatch(/FAIL {2}ghcr\/org\/private:latest +it needs a login, and only public images are kept\n/);
+    expect(out).toMatch(/FAIL {2}ghcr\/org\/private:latest +it needs a login, and none is used here\n/);
     expect(out).toContain("\n1 of 4 images are in the cache: ");
   });
 
