@@ -100,7 +100,7 @@ export async function limited(
   } catch (error) {
     const isRefused =
       error instanceof RegistryError && error.code === "DENIED" && exchange.notes.upstreamStatus === 401;
-    if (isRefused) limit.failed(origin.client, who);
+    if (isRefused) limit.failed(origin.client, who, client.credential.id);
     throw error;
   }
 }

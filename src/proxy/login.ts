@@ -134,12 +134,13 @@ export function createLoginService(
     }
     // By registry: the same name elsewhere is somebody else.
     const who = `${bound.registry.key}/${bound.username}`;
-    limit.check(asker.address, who);
     const credential = clients.credentialFor(bound.registry, bound.username, login.password);
+    // Who was right a moment ago is not held up by somebody else's guesses from the same address.
+    if (verdicts.get(credential.id) !== "accepted") limit.check(asker.address, who);
     const verdict = await verdictOn(bound.registry, credential, exchange, deadlineMs);
     exchange.notes.registry = bound.registry.key;
     if (verdict === "rejected") {
-      limit.failed(asker.address, who);
+      limit.failed(asker.address, who, credential.id);
       throw refusedLogin("the registry refuses this user name or password", bound.registry.key);
     }
     return tokenReply(clients.issue(bound.registry, verdict === "accepted" ? credential : undefined), exchange);

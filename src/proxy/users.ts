@@ -118,7 +118,7 @@ export function createUsers({ lists, map, passwords, limit, fingerprint }: Users
       const instead = hashes?.values().next().value;
       const attempt = { address, name: username, password, hash };
       if (instead !== undefined && (await passwords.fits({ ...attempt, instead }))) return userOf(username);
-      limit.failed(address, username);
+      limit.failed(address, username, fingerprint("guess", username, password));
       throw new RegistryError("UNAUTHORIZED", "wrong user name or password");
     },
     certified: userOf,

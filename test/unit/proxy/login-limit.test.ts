@@ -5,6 +5,7 @@ import { createLoginLimit } from "../../../src/proxy/login-limit.ts";
 
 function createLimit() {
   let nowMs = 0;
+  let guesses = 0;
   const limit = createLoginLimit(() => nowMs);
   const isBlocked = (address: string, name: string): boolean => {
     try {
@@ -16,7 +17,7 @@ function createLimit() {
     }
   };
   const fail = (address: string, name: string, times: number): void => {
-    for (let i = 0; i < times; i += 1) limit.failed(address, name);
+    for (let i = 0; i < times; i += 1) limit.failed(address, name, `guess ${(guesses += 1)}`);
   };
   return { limit, isBlocked, fail, wait: (ms: number) => void (nowMs += ms) };
 }
@@ -35,6 +36,15 @@ test("createLoginLimit() lets ten failures pass and says how long the eleventh w
   }
   wait(39_500);
   expect(isBlocked("192.0.2.1", "alice")).toBe(false);
+});
+
+test("createLoginLimit() counts one wrong password once, however often it comes", () => {
+  const { limit, isBlocked, fail } = createLimit();
+  for (let i = 0; i < 50; i += 1) limit.failed("192.0.2.1", "alice", "an old secret");
+  fail("192.0.2.1", "alice", 8);
+  expect(isBlocked("192.0.2.1", "alice")).toBe(false);
+  fail("192.0.2.1", "alice", 1);
+  expect(isBlocked("192.0.2.1", "alice")).toBe(true);
 });
 
 test.each([
