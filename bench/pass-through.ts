@@ -4,7 +4,8 @@
  *
  *   bun bench/pass-through.ts http://127.0.0.1:PORT
  */
-import http, { type ServerResponse } from "node:http";
+import http from "node:http";
+import { drained } from "./drained.ts";
 
 const [origin = ""] = process.argv.slice(2);
 const KEPT = ["content-type", "content-length", "content-range", "docker-content-digest"];
@@ -32,15 +33,3 @@ server.listen(0, "127.0.0.1", () => {
   if (address === null || typeof address === "string") throw new Error("expected a TCP address");
   console.log(JSON.stringify({ msg: "listening", address: `http://127.0.0.1:${address.port}` }));
 });
-
-function drained(response: ServerResponse): Promise<void> {
-  return new Promise((resolve) => {
-    const done = (): void => {
-      response.off("drain", done);
-      response.off("close", done);
-      resolve();
-    };
-    response.on("drain", done);
-    response.on("close", done);
-  });
-}

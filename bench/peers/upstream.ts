@@ -9,6 +9,7 @@
  * `/sending` how many blobs are on their way.
  */
 import http, { type ServerResponse } from "node:http";
+import { drained } from "../drained.ts";
 import { type Blob, blockOf, CHUNK_BYTES, type Content } from "./content.ts";
 
 /** A timer that comes late makes the next chunks come early, up to this. */
@@ -81,16 +82,4 @@ async function turnOnLink(): Promise<void> {
   const now = performance.now();
   linkFreeAtMs = Math.max(linkFreeAtMs, now - MAX_LATE_MS) + (CHUNK_BYTES / bytesPerSecond) * 1000;
   if (linkFreeAtMs > now) await Bun.sleep(linkFreeAtMs - now);
-}
-
-function drained(response: ServerResponse): Promise<void> {
-  return new Promise((resolve) => {
-    const done = (): void => {
-      response.off("drain", done);
-      response.off("close", done);
-      resolve();
-    };
-    response.on("drain", done);
-    response.on("close", done);
-  });
 }

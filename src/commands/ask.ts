@@ -4,7 +4,7 @@
  */
 import type { MapResponse } from "../config/map-fetch.ts";
 import type { UpstreamSettings } from "../config/settings.ts";
-import type { Registry } from "../registry/registry.ts";
+import { type Registry, createPlainRegistry } from "../registry/registry.ts";
 import { createDial } from "../upstream/dial.ts";
 import { NO_METER } from "../upstream/meter.ts";
 import { createHttp } from "../upstream/http.ts";
@@ -39,22 +39,5 @@ export function createAsker(settings: UpstreamSettings, version: string): Asker 
 
 /** The registry that stands for the map's own server: no credentials, usual certificates, the general proxy. */
 export function mapServer({ origin }: URL): Registry {
-  return {
-    key: "registry-map",
-    keys: ["registry-map"],
-    upstreams: [{ origin, basePath: "", namePrefix: "" }],
-    hosts: [],
-    isDockerHub: false,
-    singleNames: false,
-    login: "relay",
-    credentials: [],
-    allow: [],
-    deny: [],
-    tags: [],
-    proxy: undefined,
-    trustedRealms: [],
-    push: false,
-    allowAddresses: [],
-    tls: { insecureSkipVerify: false },
-  };
+  return createPlainRegistry("registry-map", [{ origin, basePath: "", namePrefix: "" }]);
 }

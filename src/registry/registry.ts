@@ -89,6 +89,28 @@ export interface Registry {
   readonly tls: UpstreamTls;
 }
 
+/** A registry that has upstreams and nothing else: open, without names of its own, with every default. */
+export function createPlainRegistry(key: string, upstreams: Registry["upstreams"]): Registry {
+  return {
+    key,
+    keys: [key],
+    upstreams,
+    hosts: [],
+    isDockerHub: false,
+    singleNames: false,
+    login: "relay",
+    credentials: [],
+    allow: [],
+    deny: [],
+    tags: [],
+    proxy: undefined,
+    trustedRealms: [],
+    push: false,
+    allowAddresses: [],
+    tls: { insecureSkipVerify: false },
+  };
+}
+
 /** The map in force: every registry, and which one is meant when nothing names one. */
 export interface RegistryMap {
   readonly registries: readonly Registry[];

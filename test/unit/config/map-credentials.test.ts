@@ -1,9 +1,8 @@
 /** Where the map's credentials come from, and which upstream each belongs to. */
 import { describe, expect, test } from "bun:test";
 import type { HostLogin } from "../../../src/config/docker-config.ts";
-import { ConfigError, problemLine } from "../../../src/config/problem.ts";
-import { parseRegistryMap, type ParseMapOptions } from "../../../src/config/registrymap.ts";
 import type { Registry } from "../../../src/registry/registry.ts";
+import { type Given, parseMap, problemsOfMap } from "./map-parsing.ts";
 
 const auth = (login: string) => ({ auth: Buffer.from(login).toString("base64") });
 const PROGRAM = { timeoutMs: 10_000, env: [] };
@@ -21,34 +20,8 @@ const DOCKER = {
   credsStore: "desktop",
 };
 
-interface Given extends Partial<ParseMapOptions> {
-  files?: Record<string, string>;
-}
-
-function parse(map: unknown, { files = {}, ...options }: Given = {}) {
-  return parseRegistryMap(JSON.stringify(map), {
-    source: "file",
-    name: "map",
-    async readFile(path) {
-      const text = files[path];
-      if (text === undefined) throw new Error(`ENOENT ${path}`);
-      return text;
-    },
-    ...options,
-  });
-}
-
 async function credentialsOf(entry: unknown, given?: Given): Promise<Registry["credentials"]> {
-  return (await parse({ one: entry }, given)).default.credentials;
-}
-
-async function problemsOf(map: unknown, given?: Given): Promise<string[]> {
-  const error = await parse(map, given).then(
-    () => undefined,
-    (reason: unknown) => reason,
-  );
-  if (error instanceof ConfigError) return error.problems.map(problemLine);
-  throw new Error("expected a ConfigError", { cause: error });
+  return (await parseMap({ one: entry }, given)).default.credentials;
 }
 
 describe("a credential of the map", () => {
@@ -112,7 +85,10 @@ describe("a credential of the map", () => {
       "/bad.json": JSON.stringify({ auths: { "h.test": { auth: "hunter2" } } }),
       "/path.json": JSON.stringify({ credHelpers: { "h.test": "../../bin/sh" } }),
     };
-    const problems = await problemsOf({ one: { upstreams: ["https://h.test"], credentials: [credential] } }, { files });
+    const problems = await problemsOfMap(
+      { one: { upstreams: ["https://h.test"], credentials: [credential] } },
+      { files },
+    );
     expect(problems).toHaveLength(1);
     expect(problems[0]).toContain(why);
     expect(problems[0]).not.toContain("hunter2");
@@ -124,7 +100,7 @@ describe("a credential of the map", () => {
     [{ identityTokenFile: "/x" }],
     [{ username: "u", passwordEnv: "HOME" }],
   ])("[C38, R248] %j has no place in a map from a URL", async (credential) => {
-    const problems = await problemsOf(
+    const problems = await problemsOfMap(
       { one: { upstreams: ["https://h"], credentials: [credential] } },
       { source: "url", env: { HOME: "x" } },
     );
@@ -138,7 +114,7 @@ describe("a credential of the map", () => {
       { dockerConfig: "/docker.json" },
       { username: "b", password: "inline" },
     ];
-    await parse(
+    await parseMap(
       { one: { upstreams: ["https://ghcr.io"], credentials } },
       {
         files: { "/pw": "x", "/docker.json": JSON.stringify(DOCKER) },
@@ -154,7 +130,7 @@ describe("--docker-config", () => {
   const given = { files, dockerConfig: "/docker.json" };
 
   test("gives each registry the account of its host, and the helper it names", async () => {
-    const { byKey } = await parse(
+    const { byKey } = await parseMap(
       {
         docker: "https://registry-1.docker.io",
         ghcr: "https://ghcr.io",
@@ -197,10 +173,10 @@ describe("--docker-config", () => {
   });
 
   test("that cannot be read stops the start", async () => {
-    expect(await problemsOf({ one: "https://h" }, { dockerConfig: "/none" })).toEqual([
+    expect(await problemsOfMap({ one: "https://h" }, { dockerConfig: "/none" })).toEqual([
       "--docker-config: cannot read /none: ENOENT /none",
     ]);
-    const problems = await problemsOf(
+    const problems = await problemsOfMap(
       { one: "https://h" },
       { dockerConfig: "/x", files: { "/x": '{"auths": "hunter2"}' } },
     );
@@ -227,7 +203,7 @@ describe("accounts of AUTH_REGISTRIES", () => {
   test("are those of the upstream with that host, or of the registry beside a git host", async () => {
     const hosts = ["docker.io", "gitlab.com", "git.test", "port.test", "quay.io"];
     const authRegistries = hosts.map(login);
-    const { byKey } = await parse(
+    const { byKey } = await parseMap(
       {
         docker: "https://registry-1.docker.io",
         gitlab: "https://registry.gitlab.com",
@@ -243,12 +219,12 @@ describe("accounts of AUTH_REGISTRIES", () => {
     expect(origins("own")).toEqual(["https://reg.test"]);
     expect(origins("port")).toEqual(["https://port.test:5050"]);
     expect(origins("ghcr")).toEqual([]);
-    const served = await parse({ port: "https://port.test:5050" }, { authRegistries, source: "url" });
+    const served = await parseMap({ port: "https://port.test:5050" }, { authRegistries, source: "url" });
     expect(served.default.credentials).toEqual([]);
   });
 
   test("leave logins to the clients, whose own credentials win", async () => {
-    const map = await parse({ docker: "https://registry-1.docker.io" }, { authRegistries: [login("docker.io")] });
+    const map = await parseMap({ docker: "https://registry-1.docker.io" }, { authRegistries: [login("docker.io")] });
     expect(map.default.login).toBe("relay");
     expect(map.default.credentials).toHaveLength(1);
   });

@@ -1,35 +1,13 @@
 import { describe, expect, test } from "bun:test";
 import builtIn from "../../../registrymap.json";
-import { ConfigError, problemLine } from "../../../src/config/problem.ts";
-import { parseRegistryMap, type ParseMapOptions } from "../../../src/config/registrymap.ts";
 import type { Registry } from "../../../src/registry/registry.ts";
 import { testAuthority } from "../../support/certs.ts";
+import { type Given, parseMap, problemsOfMap } from "./map-parsing.ts";
 
 const FILES: Record<string, string> = { "/pw": "hunter2\n", "/empty": " \n", "/junk.pem": "-----BEGIN NOTHING-----" };
 
-type Given = Partial<ParseMapOptions> & { files?: Record<string, string> };
-
-function parse(map: unknown, { files = FILES, ...options }: Given = {}) {
-  return parseRegistryMap(typeof map === "string" ? map : JSON.stringify(map), {
-    source: "file",
-    name: "map",
-    async readFile(path) {
-      const text = files[path];
-      if (text === undefined) throw new Error(`ENOENT ${path}`);
-      return text;
-    },
-    ...options,
-  });
-}
-
-async function problemsOf(map: unknown, given: Given = {}): Promise<string[]> {
-  const error = await parse(map, given).then(
-    () => undefined,
-    (reason: unknown) => reason,
-  );
-  if (error instanceof ConfigError) return error.problems.map(problemLine);
-  throw new Error("expected a ConfigError", { cause: error });
-}
+const parse = (map: unknown, given: Given = {}) => parseMap(map, { files: FILES, ...given });
+const problemsOf = (map: unknown, given: Given = {}) => problemsOfMap(map, { files: FILES, ...given });
 
 async function first(entry: unknown, given: Given = {}): Promise<Registry> {
   const { default: registry } = await parse({ one: entry }, given);

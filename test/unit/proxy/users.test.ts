@@ -3,28 +3,11 @@ import fc from "fast-check";
 import { createLoginLimit } from "../../../src/proxy/login-limit.ts";
 import { createPasswords } from "../../../src/proxy/passwords.ts";
 import { type AccessRule, type Right, type UserLists, createUsers, rightToAsk } from "../../../src/proxy/users.ts";
-import { type Registry, createRegistryMap } from "../../../src/registry/registry.ts";
+import { type Registry, createPlainRegistry, createRegistryMap } from "../../../src/registry/registry.ts";
 
 function registry(key: string, host: string, more: Partial<Registry> = {}): Registry {
-  return {
-    key,
-    keys: [key],
-    upstreams: [{ origin: `https://${host}`, basePath: "", namePrefix: "" }],
-    hosts: [host],
-    isDockerHub: false,
-    singleNames: false,
-    login: "relay",
-    credentials: [],
-    allow: [],
-    deny: [],
-    tags: [],
-    proxy: undefined,
-    trustedRealms: [],
-    push: false,
-    allowAddresses: [],
-    tls: { insecureSkipVerify: false },
-    ...more,
-  };
+  const upstream = { origin: `https://${host}`, basePath: "", namePrefix: "" };
+  return { ...createPlainRegistry(key, [upstream]), hosts: [host], ...more };
 }
 
 const hub = registry("hub", "docker.io", { isDockerHub: true });

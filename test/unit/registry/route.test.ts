@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { RegistryError } from "../../../src/errors.ts";
 import { parseEndpoint } from "../../../src/registry/endpoint.ts";
 import { parseHost } from "../../../src/registry/host.ts";
-import { createRegistryMap, type Registry } from "../../../src/registry/registry.ts";
+import { createPlainRegistry, createRegistryMap, type Registry } from "../../../src/registry/registry.ts";
 import {
   registriesReachable,
   routeFor,
@@ -15,25 +15,8 @@ import {
 } from "../../../src/registry/route.ts";
 
 function registry(key: string, hosts: string[], more: Partial<Registry> = {}): Registry {
-  return {
-    key,
-    keys: [key],
-    upstreams: [{ origin: `https://${key}.test`, basePath: "", namePrefix: "" }],
-    hosts,
-    isDockerHub: false,
-    singleNames: false,
-    login: "relay",
-    credentials: [],
-    allow: [],
-    deny: [],
-    tags: [],
-    proxy: undefined,
-    trustedRealms: [],
-    push: false,
-    allowAddresses: [],
-    tls: { insecureSkipVerify: false },
-    ...more,
-  };
+  const upstream = { origin: `https://${key}.test`, basePath: "", namePrefix: "" };
+  return { ...createPlainRegistry(key, [upstream]), hosts, ...more };
 }
 
 const docker = registry("docker", ["docker.io"], { isDockerHub: true });

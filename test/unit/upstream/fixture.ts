@@ -1,6 +1,6 @@
 /** What the tests of the upstream client share: registries made of URLs, requests with defaults, and a client that is closed again. */
 import { afterEach } from "bun:test";
-import type { Registry, Upstream } from "../../../src/registry/registry.ts";
+import { createPlainRegistry, type Registry, type Upstream } from "../../../src/registry/registry.ts";
 import {
   createUpstreamClient,
   type Credential,
@@ -56,25 +56,8 @@ export function upstreamAt(url: string, namePrefix = ""): Upstream {
 /** A registry whose upstreams are these URLs, in this order. */
 export function registryAt(urls: string | [string, ...string[]], changes: Partial<Registry> = {}): Registry {
   const [first, ...others] = typeof urls === "string" ? [urls] : urls;
-  return {
-    key: "fake",
-    keys: ["fake"],
-    upstreams: [upstreamAt(first as string), ...others.map((url) => upstreamAt(url))],
-    hosts: [],
-    isDockerHub: false,
-    singleNames: false,
-    login: "relay",
-    credentials: [],
-    allow: [],
-    deny: [],
-    tags: [],
-    proxy: undefined,
-    trustedRealms: [],
-    push: false,
-    allowAddresses: [],
-    tls: { insecureSkipVerify: false },
-    ...changes,
-  };
+  const upstreams = others.map((url) => upstreamAt(url));
+  return { ...createPlainRegistry("fake", [upstreamAt(first as string), ...upstreams]), ...changes };
 }
 
 export const anonymous: Identity = { kind: "anonymous" };
