@@ -10,11 +10,10 @@
  */
 import type { Log } from "../log.ts";
 import type { Digest } from "../registry/digest.ts";
-import type { FillSource } from "./download.ts";
+import type { ContentSource } from "../download/download.ts";
 import { type Fill, type RunningFill, startFill } from "./running-fill.ts";
 import type { Store } from "./store.ts";
 
-export type { FillSource, SourceBody } from "./download.ts";
 export type { FollowRange } from "./followed.ts";
 export type { Fill, FillResult } from "./running-fill.ts";
 
@@ -23,7 +22,7 @@ export interface Fills {
    * Joins the running download of this digest, or starts one; `start` is called for the first only.
    * @returns undefined when `maxFills` others run, or after `close`: pass the request through without the store
    */
-  join(digest: Digest, start: FillSource): Fill | undefined;
+  join(digest: Digest, start: ContentSource): Fill | undefined;
   running(digest: Digest): Fill | undefined;
   readonly count: number;
   /** Readers of the fills that run. */
@@ -58,7 +57,7 @@ export function createFills(options: FillsOptions, dependencies: FillsDependenci
   const ending = new Map<string, Promise<unknown>>();
   let isClosed = false;
 
-  function start(digest: Digest, source: FillSource): RunningFill {
+  function start(digest: Digest, source: ContentSource): RunningFill {
     const fill = startFill(
       { digest, source, idleTimeoutMs: options.idleTimeoutMs, after: settled(ending.get(digest.text)) },
       { store, log, sleep, random },

@@ -1,6 +1,6 @@
 /** What the readers of a fill see of it: where it stands, and what to do when its store failed. */
 import type { Digest } from "../registry/digest.ts";
-import type { Download } from "./download.ts";
+import type { Download } from "../download/download.ts";
 import type { Recent } from "./recent.ts";
 import type { ContentReader } from "./store.ts";
 

@@ -1,7 +1,8 @@
 /** Fills that tell how each download ended, in one word. They change nothing else. */
 import { UpstreamError } from "../errors.ts";
 import type { Digest } from "../registry/digest.ts";
-import type { Fill, FillResult, Fills, FillSource, SourceBody } from "./fill.ts";
+import type { ContentSource, SourceBody } from "../download/download.ts";
+import type { Fill, FillResult, Fills } from "./fill.ts";
 import { StoreError } from "./store.ts";
 
 /**
@@ -13,7 +14,7 @@ export type FillEnd = (typeof FILL_ENDS)[number];
 
 /** @param ended must not throw */
 export function meteredFills(fills: Fills, ended: (end: FillEnd) => void): Fills {
-  function start(digest: Digest, source: FillSource): Fill | undefined {
+  function start(digest: Digest, source: ContentSource): Fill | undefined {
     // Several may have brought a part each; the last one is told.
     let latest: SourceBody | undefined;
     const fill = fills.join(digest, async (offset, signal) => (latest = await source(offset, signal)));

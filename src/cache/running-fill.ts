@@ -8,7 +8,7 @@
 import { RegistryError, UpstreamError } from "../errors.ts";
 import type { Log } from "../log.ts";
 import type { Digest } from "../registry/digest.ts";
-import { createDownload, type Download, type DownloadDependencies, type FillSource } from "./download.ts";
+import { createDownload, type Download, type DownloadDependencies, type ContentSource } from "../download/download.ts";
 import { createFollower } from "./follow.ts";
 import { type FillState, type Followed, type FollowRange, readableBytes } from "./followed.ts";
 import { createPrefixHash } from "./prefix-hash.ts";
@@ -47,7 +47,7 @@ export interface RunningFill extends Fill {
 
 export interface RunningFillOptions {
   readonly digest: Digest;
-  readonly source: FillSource;
+  readonly source: ContentSource;
   readonly idleTimeoutMs: number;
   /** When to begin: the fill of the same digest before this one may still be putting its spool away. Never rejects. */
   readonly after: Promise<unknown>;
@@ -129,7 +129,7 @@ export function startFill(
 
   async function downloadFrom(offset: number): Promise<Download> {
     const opening = createDownload(
-      { source, offset, totalBytes: undefined, idleTimeoutMs, isWanted: () => followers > 0 },
+      { source, first: offset, idleTimeoutMs, isWanted: () => followers > 0 },
       dependencies,
     );
     download = opening;
@@ -257,7 +257,7 @@ export function startFill(
     hashOfFirst: createPrefixHash(digest).of,
     startOwn: (offset) =>
       createDownload(
-        { source, offset, totalBytes: download?.totalBytes, idleTimeoutMs, isWanted: () => true },
+        { source, first: offset, totalBytes: download?.totalBytes, idleTimeoutMs, isWanted: () => true },
         dependencies,
       ),
   };

@@ -2,7 +2,7 @@
  * The download of a fill whose store failed, with what came already and is written nowhere: the first follower that gets
  * to where it stands goes on with it, so that one client costs one request to the upstream even without a store.
  */
-import type { Download } from "./download.ts";
+import type { Download } from "../download/download.ts";
 
 export interface Spare {
   /** Once, and only exactly where it stands. */

@@ -2,6 +2,7 @@
  * How a fill asks a registry for a blob, and what of its answer is the blob: whole, or the part that was asked for. Whether
  * the bytes are right the fill finds out.
  */
+import type { WantedBytes } from "../download/download.ts";
 import { type HeaderLine, RegistryError, UpstreamError } from "../errors.ts";
 import type { Digest } from "../registry/digest.ts";
 import { formatRange, parseContentRange, type SingleRange } from "../registry/range.ts";
@@ -14,6 +15,11 @@ export function question(method: "GET" | "HEAD", digest: Digest, range: SingleRa
   const headers: HeaderLine[] = [["Accept", "*/*"]];
   if (range !== undefined) headers.push(["Range", formatRange(range)]);
   return { method, path: `blobs/${digest.text}`, query: "", headers };
+}
+
+/** The range to ask for; undefined when the whole is wanted. */
+export function rangeOf({ first, last }: WantedBytes): SingleRange | undefined {
+  return first === 0 && last === undefined ? undefined : { first, last };
 }
 
 /** The registry does not show the blob to this reader. */

@@ -3,16 +3,17 @@
  * shown to a repository only after its registry showed it to that repository (product section 5, protocol R245).
  */
 import { RegistryError } from "../errors.ts";
-import type { Fill, FillSource } from "../cache/fill.ts";
+import type { Fill } from "../cache/fill.ts";
 import { within } from "../cache/open-files.ts";
 import type { Place } from "../cache/records.ts";
 import type { StoredContent } from "../cache/store.ts";
+import type { ContentSource } from "../download/download.ts";
 import { type Digest, isVerifiable, parseDigest } from "../registry/digest.ts";
 import type { ByteRange } from "../registry/range.ts";
 import type { Access, RegistryRequest } from "./access.ts";
 import { type BlobEndpoint, blobLines, headReply } from "./blob.ts";
 import { part, rangesOf, typed, unsatisfiable, whole } from "./blob-reply.ts";
-import { RefusedToAll, bodyOf, question } from "./blob-source.ts";
+import { RefusedToAll, bodyOf, question, rangeOf } from "./blob-source.ts";
 import { type Cache, detached, placeFor, stateLines } from "./cache.ts";
 import type { Reply } from "./exchange.ts";
 import { matchesEtag } from "./headers.ts";
@@ -109,15 +110,11 @@ export function createCachedBlobs(cache: Cache, access: Access, grants: Grants):
     if (isSamePlace(placeOfFill.get(fill), placeFor(request))) await within(HASHING_MS, fill.done);
   }
 
-  function sourceFor(request: ReadRequest, digest: Digest): FillSource {
-    return async (offset, signal) => {
+  function sourceFor(request: ReadRequest, digest: Digest): ContentSource {
+    return async (wanted, signal) => {
       const outlives = detached(request, signal, BUDGET_MS);
-      const response = await access.askAs(
-        request.reader,
-        outlives,
-        question("GET", digest, offset > 0 ? { first: offset, last: undefined } : undefined),
-      );
-      return bodyOf(response, outlives, offset);
+      const response = await access.askAs(request.reader, outlives, question("GET", digest, rangeOf(wanted)));
+      return bodyOf(response, outlives, wanted.first);
     };
   }
 

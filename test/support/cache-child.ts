@@ -17,9 +17,9 @@ const source = createFakeSource({
   pieceBytes: () => 20_000,
   beforePiece: () => new Promise((resolve) => setTimeout(resolve, 1)),
 });
-const fill = fills.join(digestOfBytes(bytes), (offset, signal) => {
-  process.stdout.write(`from ${offset}\n`);
-  return source.open(offset, signal);
+const fill = fills.join(digestOfBytes(bytes), (wanted, signal) => {
+  process.stdout.write(`from ${wanted.first}\n`);
+  return source.open(wanted, signal);
 });
 if (fill === undefined) throw new Error("refused");
 await fill.head;

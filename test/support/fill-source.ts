@@ -1,5 +1,5 @@
 /** An upstream for fills: gives one content in pieces, counts, and breaks as it is told. */
-import type { FillSource, SourceBody } from "../../src/cache/fill.ts";
+import type { ContentSource, SourceBody, WantedBytes } from "../../src/download/download.ts";
 import { type Digest, parseDigest } from "../../src/registry/digest.ts";
 
 export type Break =
@@ -27,7 +27,7 @@ export interface FakeSourceOptions {
 }
 
 export interface FakeSource {
-  readonly open: FillSource;
+  readonly open: ContentSource;
   /** Offsets that were asked for. */
   readonly offsets: readonly number[];
   readonly sentBytes: number;
@@ -41,17 +41,23 @@ export function createFakeSource(options: FakeSourceOptions): FakeSource {
   let sentBytes = 0;
   let openBodies = 0;
 
-  async function open(asked: number, signal: AbortSignal): Promise<SourceBody> {
+  async function open(wanted: WantedBytes, signal: AbortSignal): Promise<SourceBody> {
     const fault = breaks[offsets.length];
-    offsets.push(asked);
+    offsets.push(wanted.first);
     await Promise.resolve();
     signal.throwIfAborted();
     if (fault?.kind === "refuse") throw fault.error;
-    const offset = takesOffsets ? asked : 0;
-    return { body: bodyFrom(offset, fault, signal), offset, totalBytes: isTotalTold ? bytes.byteLength : undefined };
+    const offset = takesOffsets ? wanted.first : 0;
+    const end = takesOffsets && wanted.last !== undefined ? wanted.last + 1 : bytes.byteLength;
+    const body = bodyFrom({ offset, end }, fault, signal);
+    return { body, offset, totalBytes: isTotalTold ? bytes.byteLength : undefined };
   }
 
-  function bodyFrom(offset: number, fault: Exclude<Break, { kind: "refuse" }> | undefined, signal: AbortSignal) {
+  function bodyFrom(
+    { offset, end: last }: { offset: number; end: number },
+    fault: Exclude<Break, { kind: "refuse" }> | undefined,
+    signal: AbortSignal,
+  ) {
     let sent = 0;
     let isOpen = true;
     openBodies += 1;
@@ -71,7 +77,7 @@ export function createFakeSource(options: FakeSourceOptions): FakeSource {
               ? controller.error(new Error("reset by the fake upstream"))
               : controller.close();
           }
-          const left = Math.min(bytes.byteLength - offset, fault?.after ?? Infinity) - sent;
+          const left = Math.min(last - offset, fault?.after ?? Infinity) - sent;
           if (left <= 0 && fault === undefined) {
             end();
             return controller.close();

@@ -11,6 +11,7 @@ const SRC = path.resolve(import.meta.dir, "../../src");
 const FOLDER_LEVEL: Record<string, number> = {
   registry: 0,
   upstream: 1,
+  download: 1,
   cache: 1,
   proxy: 2,
   http: 3,
@@ -36,6 +37,8 @@ const FILE_LEVEL: Record<string, number> = {
 const APART: [string, string][] = [
   ["upstream", "cache"],
   ["cache", "upstream"],
+  ["download", "upstream"],
+  ["download", "cache"],
   ["front", "http"],
   ["http", "front"],
 ];

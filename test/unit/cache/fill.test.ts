@@ -381,10 +381,10 @@ describe("what an earlier download left", () => {
       store.leave(digest, noise(200_000, 31));
       const source = createFakeSource({ bytes });
       const fill = joined(
-        fills.join(digest, (offset, signal) => {
-          if (offset < 100_000) return source.open(offset, signal);
+        fills.join(digest, (wanted, signal) => {
+          if (wanted.first < 100_000) return source.open(wanted, signal);
           if (isRefused) throw new RegistryError("RANGE_INVALID", "beyond the end");
-          return source.open(0, signal);
+          return source.open({ ...wanted, first: 0 }, signal);
         }),
       );
       expect((await drain(fill.follow(WHOLE))).bytes.equals(bytes)).toBe(true);

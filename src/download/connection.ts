@@ -1,0 +1,95 @@
+/** One body of one connection, with its idle time watched. */
+import { watchIdle } from "./idle.ts";
+import type { ContentSource, SourceBody, WantedBytes } from "./source.ts";
+
+export interface Connection {
+  /** Where the body begins, which may be before what was asked for. */
+  readonly offset: number;
+  readonly totalBytes: number | undefined;
+  /** Leaves out so many of the bytes to come. */
+  skip(bytes: number): void;
+  /** Undefined at the end; never an empty piece. @throws what ended it */
+  read(): Promise<Uint8Array | undefined>;
+  /** Everything was read: lets the body end by itself, for a moment, which keeps its connection usable. */
+  finish(): void;
+  /** Ends it; a pending read rejects with the reason. */
+  cancel(reason?: unknown): void;
+}
+
+export interface ConnectionOptions {
+  readonly source: ContentSource;
+  readonly idleTimeoutMs: number;
+  readonly wanted: WantedBytes;
+  /** Its abort ends the connection. */
+  readonly end: AbortSignal;
+}
+
+/** How long a body that gave everything may take to say that it ended. */
+const END_WAIT_MS = 1000;
+
+/** @throws what the source threw, Silence when it took longer than the idle time */
+export async function openConnection({ source, idleTimeoutMs, wanted, end }: ConnectionOptions): Promise<Connection> {
+  const connection = new AbortController();
+  const idle = watchIdle(idleTimeoutMs, connection);
+  const onEnd = (): void => connection.abort(end.reason);
+  end.addEventListener("abort", onEnd);
+  const close = (reason: unknown): void => {
+    end.removeEventListener("abort", onEnd);
+    connection.abort(reason);
+  };
+  let opened: SourceBody;
+  try {
+    opened = await idle.watch(unlessLate(source(wanted, connection.signal), connection.signal));
+  } catch (cause) {
+    close(cause);
+    throw cause;
+  }
+  const reader = opened.body.getReader();
+  let left = 0;
+
+  // That a body cannot be cancelled any more, or fails while it is, matters to nobody.
+  const cancel = (reason: unknown = new Error("the body is not wanted any more")): void => {
+    close(reason);
+    reader.cancel().catch(() => undefined);
+  };
+
+  return {
+    offset: opened.offset,
+    totalBytes: opened.totalBytes,
+    skip(bytes) {
+      left = bytes;
+    },
+    async read() {
+      for (;;) {
+        const { done, value } = await idle.watch(reader.read());
+        // After a cancel a pending read says "done", which is not the end of the content.
+        connection.signal.throwIfAborted();
+        if (done) return undefined;
+        const piece = value.subarray(Math.min(left, value.byteLength));
+        left -= value.byteLength - piece.byteLength;
+        if (piece.byteLength > 0) return piece;
+      }
+    },
+    finish() {
+      const timer = setTimeout(cancel, END_WAIT_MS);
+      reader
+        .read()
+        .then(
+          ({ done }) => (done ? undefined : cancel()),
+          () => cancel(),
+        )
+        .finally(() => {
+          clearTimeout(timer);
+          end.removeEventListener("abort", onEnd);
+        });
+    },
+    cancel,
+  };
+}
+
+/** An answer that comes after nobody waits for it any more is hung up on. */
+async function unlessLate(answer: Promise<SourceBody>, signal: AbortSignal): Promise<SourceBody> {
+  const opened = await answer;
+  if (signal.aborted) opened.body.cancel(signal.reason).catch(() => undefined);
+  return opened;
+}

@@ -1,0 +1,38 @@
+/**
+ * One content as it comes from an upstream, from an offset on, as a single ordered stream: mended when it breaks.
+ */
+import { createPart, type DownloadDependencies } from "./part.ts";
+import type { ContentSource } from "./source.ts";
+
+export type { DownloadDependencies } from "./part.ts";
+export type { ContentSource, SourceBody, WantedBytes } from "./source.ts";
+
+export interface Download {
+  /** Where the next byte lies, counted from the beginning of the content. */
+  readonly position: number;
+  readonly totalBytes: number | undefined;
+  /** Waits for the upstream's headers. Once. @throws what the source threw: it has done its own retries before headers */
+  open(): Promise<void>;
+  /** The next bytes, or undefined at the end. One at a time. @throws when the content cannot be had */
+  next(): Promise<Uint8Array | undefined>;
+  /** Ends everything; a pending `next` rejects. */
+  cancel(reason: unknown): void;
+}
+
+export interface DownloadOptions {
+  readonly source: ContentSource;
+  readonly first: number;
+  /** Inclusive. Default: to the end. */
+  readonly last?: number | undefined;
+  /** When known already; another length is an error. */
+  readonly totalBytes?: number | undefined;
+  readonly idleTimeoutMs: number;
+  /** False: a silence is the end, nobody waits for this. Breaks are mended all the same. */
+  readonly isWanted: () => boolean;
+}
+
+export function createDownload(options: DownloadOptions, dependencies: DownloadDependencies): Download {
+  const { last, totalBytes } = options;
+  const end = last === undefined ? undefined : last + 1;
+  return createPart({ ...options, end, totalBytes, isExtra: false }, dependencies);
+}
