@@ -7,12 +7,15 @@ import { compileTagPattern } from "../cache/tag-rules.ts";
 import { parseHost } from "../registry/host.ts";
 import { parseProxyUrl } from "./kinds.ts";
 import { CREDENTIAL } from "./map-credential.ts";
-import { FILE, PATTERNS, UPSTREAM, textBy } from "./map-fields.ts";
+import { FILE, PATTERNS, STAND_IN, UPSTREAM, textBy } from "./map-fields.ts";
 import { suggestion, type Problem } from "./problem.ts";
 import { parseCidr, parseTime, quoted } from "./units.ts";
 
 /** More upstreams than this could not all be asked within the budget of one request. */
 const MAX_UPSTREAMS = 16;
+
+/** They are asked one after the other in what is left of one request's budget. */
+const MAX_STAND_INS = 4;
 
 const HOST = textBy(parseHostName);
 const TAG_RULE = z.strictObject({ match: textBy(parseTagPattern), ttl: textBy(parseTime) });
@@ -32,6 +35,7 @@ const ENTRY = z.strictObject({
   login: z.enum(["relay", "proxy"]).optional(),
   credentials: z.array(CREDENTIAL).default([]),
   tags: z.array(TAG_RULE).default([]),
+  alsoAt: z.array(STAND_IN).max(MAX_STAND_INS).default([]),
   allow: PATTERNS,
   deny: PATTERNS,
   push: z.boolean().optional(),
@@ -47,6 +51,7 @@ export type MapEntry = z.output<typeof ENTRY>;
 const FIELDS_BY_PARENT: Readonly<Record<string, readonly string[]>> = {
   credentials: Object.keys(CREDENTIAL.shape),
   tags: Object.keys(TAG_RULE.shape),
+  alsoAt: ["at", "repositories"],
   tls: Object.keys(TLS.shape),
 };
 /** What a map from a URL may hold (product section 3): whoever serves it must not choose files, secrets or policies. */

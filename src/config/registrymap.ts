@@ -6,6 +6,7 @@ import { createRegistryMap, type Registry, type RegistryMap } from "../registry/
 import type { HostLogin } from "./docker-config.ts";
 import { chooseDefault, readGroups, type MapFields } from "./map-entries.ts";
 import { assignHosts } from "./map-hosts.ts";
+import { checkStandIns } from "./map-stand-ins.ts";
 import { credentialsFor, gitLoginsFor, type LoginPlace } from "./map-logins.ts";
 import { readDockerConfig, readSecrets, type MapSecrets } from "./map-secrets.ts";
 import { ConfigError, type Problem } from "./problem.ts";
@@ -49,6 +50,7 @@ export async function parseRegistryMap(text: string, options: ParseMapOptions): 
   const reading = { source: options.source, name: options.name ?? options.source, problems };
   const fields = readFields(text, reading.name);
   const named = readGroups(fields, reading);
+  checkStandIns(fields, named, reading);
   const meant = chooseDefault(fields, named, { ...reading, option: options.defaultRegistry });
   const groups = meant === undefined || named.includes(meant) ? named : [...named, meant];
   const hosts = assignHosts(groups, reading);
@@ -112,6 +114,7 @@ function registryOf({ place, secrets, general }: Parts, options: ParseMapOptions
     tags: entry.tags.map(({ match, ttl }) => ({ match, ttlMs: ttl })),
     proxy: entry.proxy,
     trustedRealms: entry.trustedRealms,
+    standIns: entry.alsoAt.map(({ at, repositories }) => ({ ...at, repositories })),
     push: entry.push ?? false,
     allowAddresses: entry.allowAddresses,
     tls: { ...secrets.tls, insecureSkipVerify: entry.tls?.insecureSkipVerify === true || options.verifyTls === false },

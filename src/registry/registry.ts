@@ -50,6 +50,16 @@ export interface UpstreamTls {
   readonly insecureSkipVerify: boolean;
 }
 
+/** Where content of a registry may be had besides, by digest: another registry of the map (docs/operations.md, Stand-ins). */
+export interface StandIn {
+  /** A key of the map. */
+  readonly key: string;
+  /** What stands before the repository's name there: `""` or `"docker/"`. */
+  readonly prefix: string;
+  /** Globs of the repositories it stands in for, by their names at home; empty means all. */
+  readonly repositories: readonly string[];
+}
+
 /** How long tags with such names are served without asking upstream. The first rule that matches counts. */
 export interface TagRule {
   /** A regular expression over the tag, anchored at its start only. */
@@ -82,6 +92,8 @@ export interface Registry {
   readonly proxy: string | false | undefined;
   /** Hosts besides the upstream's own domain that may receive credentials as token realm (protocol R106). */
   readonly trustedRealms: readonly string[];
+  /** Asked in this order for content that this registry should have and cannot give. */
+  readonly standIns: readonly StandIn[];
   /** Writes are passed through to it. */
   readonly push: boolean;
   /** CIDRs where redirects and realms may lead besides public addresses. */
@@ -105,6 +117,7 @@ export function createPlainRegistry(key: string, upstreams: Registry["upstreams"
     tags: [],
     proxy: undefined,
     trustedRealms: [],
+    standIns: [],
     push: false,
     allowAddresses: [],
     tls: { insecureSkipVerify: false },

@@ -27,6 +27,8 @@ describe("the built-in map", () => {
       "mcr",
     ]);
     expect(map.registries.filter(({ isDockerHub }) => isDockerHub).map(({ key }) => key)).toEqual(["docker"]);
+    expect(map.default.standIns).toEqual([{ key: "ecr", prefix: "docker/", repositories: ["library/**"] }]);
+    expect(map.registries.filter(({ standIns }) => standIns.length > 0)).toHaveLength(1);
   });
 
   test.each([
@@ -105,6 +107,7 @@ describe("entries", () => {
         tags: [{ match: "(stable|nightly)", ttl: "60d" }],
         allow: ["org/**"],
         deny: ["org/secret*"],
+        alsoAt: [],
         push: false,
         proxy: "socks5://127.0.0.1:1080",
         trustedRealms: ["auth.example"],
@@ -140,6 +143,7 @@ describe("entries", () => {
       deny: ["org/secret*"],
       tags: [{ match: "(stable|nightly)", ttlMs: 60 * 86_400_000 }],
       proxy: "socks5://127.0.0.1:1080",
+      standIns: [],
       push: false,
       trustedRealms: ["auth.example"],
       allowAddresses: ["10.0.0.0/8"],
@@ -366,7 +370,7 @@ describe("a map from a URL", () => {
     expect(map.default.allow).toEqual(["a/**"]);
   });
 
-  test.each(["credentials", "login", "push", "proxy", "trustedRealms", "tls", "allowAddresses"])(
+  test.each(["credentials", "login", "push", "proxy", "trustedRealms", "tls", "alsoAt", "allowAddresses"])(
     "[C38] is refused with %s, whatever its value",
     async (field) => {
       const problems = await problemsOf(
