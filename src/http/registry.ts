@@ -4,7 +4,7 @@
  */
 import { type HeaderLine, RegistryError } from "../errors.ts";
 import { type Endpoint, parseEndpoint } from "../registry/endpoint.ts";
-import { matchesAny } from "../registry/pattern.ts";
+import { isServed } from "../registry/pattern.ts";
 import type { RegistryMap } from "../registry/registry.ts";
 import {
   type Route,
@@ -173,8 +173,7 @@ function readOnly(): RegistryError {
 }
 
 function refuseByPattern({ registry, repository }: Route): void {
-  const isAllowed = registry.allow.length === 0 || matchesAny(registry.allow, repository);
-  if (isAllowed && !matchesAny(registry.deny, repository)) return;
+  if (isServed(registry, repository)) return;
   throw new RegistryError("DENIED", "this repository is not served here");
 }
 

@@ -6,7 +6,7 @@
  *     PUT, DELETE of manifests; DELETE of blobs
  */
 import { type HeaderLine, RegistryError, UpstreamError } from "../errors.ts";
-import { matchesAny } from "../registry/pattern.ts";
+import { isServed } from "../registry/pattern.ts";
 import { referenceText } from "../registry/reference.ts";
 import type { Registry, RegistryMap, Upstream } from "../registry/registry.ts";
 import { scopeWithin } from "../registry/route.ts";
@@ -283,8 +283,4 @@ function beginQuery(asked: URLSearchParams, mount: Mount | undefined, at: Upstre
   if (mount !== undefined) left.push(["mount", mount.digest]);
   if (mount?.from !== undefined) left.push(["from", nameAt(at, mount.from)]);
   return left.length === 0 ? "" : `?${new URLSearchParams(left).toString()}`;
-}
-
-function isServed({ allow, deny }: Registry, repository: string): boolean {
-  return (allow.length === 0 || matchesAny(allow, repository)) && !matchesAny(deny, repository);
 }

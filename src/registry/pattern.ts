@@ -25,6 +25,16 @@ export function matchesAny(patterns: readonly string[], name: string): boolean {
   return patterns.some((pattern) => isPattern(pattern) && matchesComponents(pattern.split("/"), components));
 }
 
+/** Whether a registry of the map is asked for this repository: an empty `allow` allows all, `deny` wins. */
+export function isServed({ allow, deny }: Policy, repository: string): boolean {
+  return (allow.length === 0 || matchesAny(allow, repository)) && !matchesAny(deny, repository);
+}
+
+interface Policy {
+  readonly allow: readonly string[];
+  readonly deny: readonly string[];
+}
+
 function matchesComponents(pattern: readonly string[], components: readonly string[]): boolean {
   // `a/**` asks for at least one component below `a`.
   const full = pattern.length > 1 && pattern.at(-1) === "**" ? [...pattern, "*"] : pattern;
