@@ -71,13 +71,14 @@ export class RegistryError extends Error {
  * - `refused-address`: a redirect, realm or name led to an address the rules forbid (protocol R108); nothing was dialled
  * - `bad-answer`: redirect loop, unreadable token, a downgrade to http, a body that broke
  * - `token`: the token server failed (5xx, 429): not a verdict about the repository
+ * - `overload`: we fetch too much from this registry already; nothing was dialled, and nothing is said about the registry
  */
-export type UpstreamErrorKind = "connect" | "tls" | "timeout" | "refused-address" | "bad-answer" | "token";
+export type UpstreamErrorKind = "connect" | "tls" | "timeout" | "refused-address" | "bad-answer" | "token" | "overload";
 
 export interface UpstreamErrorOptions {
   /** Status of the token server, for `token`; of the storage that refused a signed URL, for `bad-answer`. */
   status?: number;
-  /** Value of the upstream's Retry-After, as it came. */
+  /** Value of the upstream's Retry-After, as it came; for `overload` ours, seconds. */
   retryAfter?: string;
   cause?: unknown;
 }

@@ -78,6 +78,11 @@ export function errorOfFailure(error: UpstreamError): RegistryError {
         headers: retryAfter(error.retryAfter ?? null),
         ...cause,
       });
+    case "overload":
+      return new RegistryError("UNAVAILABLE", "too many blobs of this registry are under way here: try again soon", {
+        headers: retryAfter(error.retryAfter ?? null),
+        ...cause,
+      });
     case "connect":
     case "tls":
     case "refused-address":

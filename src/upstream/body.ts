@@ -16,6 +16,8 @@ export interface BodyOptions {
   readonly what: string;
   /** Turns what reading threw into what the reader shall see. */
   readonly translate: (cause: unknown) => unknown;
+  /** Told when the reader wants a chunk; must not throw. */
+  readonly wanted?: () => void;
   /** Told of each chunk; must not throw. */
   readonly received?: (bytes: number) => void;
   /** Called once, when nothing more will be read; `"broken"` when the connection must go. */
@@ -75,6 +77,7 @@ export function watchBody(source: ReadableStream<Uint8Array>, options: BodyOptio
     {
       pull(controller) {
         waitingSince = performance.now();
+        options.wanted?.();
         failIdle = (error) => fail(controller, error);
         timer ??= setTimeout(checkIdle, options.idleTimeoutMs);
         return reader.read().then(

@@ -9,13 +9,14 @@ import type { Registry, Upstream } from "../registry/registry.ts";
 import { attempt } from "./attempt.ts";
 import { createAuthorizer } from "./authorize.ts";
 import { createDial, type Dial, type Lookup } from "./dial.ts";
-import { askInTurn } from "./failover.ts";
+import { type Answered, askInTurn } from "./failover.ts";
 import { type HttpRequest, createHttp } from "./http.ts";
 import { NO_METER, type UpstreamMeter, metered } from "./meter.ts";
 import { createOutlets } from "./outlet.ts";
 import type { OutgoingProxies } from "./proxy.ts";
 import type { Credential, Identity, UpstreamRequest, UpstreamResponse } from "./request.ts";
 import { createTokens } from "./token.ts";
+import { createTransfers, type TransferReading } from "./transfers.ts";
 import { type Verdict, type VerifyOptions, verify } from "./verify.ts";
 import { sleepFor } from "./wait.ts";
 import { type UpstreamWrite, type WriteResponse, write } from "./write.ts";
@@ -26,6 +27,7 @@ export type { Credential, Identity, UpstreamRequest, UpstreamResponse } from "./
 export type { ContentFault, UpstreamMeter, UpstreamOutcome } from "./meter.ts";
 export type { OutgoingBody } from "./outgoing-body.ts";
 export type { Location, UpstreamWrite, WriteResponse } from "./write.ts";
+export type { TransferReading } from "./transfers.ts";
 export type { Verdict, VerifyOptions } from "./verify.ts";
 
 export interface UpstreamOptions {
@@ -40,6 +42,8 @@ export interface UpstreamOptions {
   /** 4 for `DISABLE_IPV6`, 6 for the opposite, 0 for both. Default 0. */
   readonly family?: 0 | 4 | 6;
   readonly proxies?: OutgoingProxies;
+  /** Blobs at once from one registry; 0: no bound. Default 300. */
+  readonly maxTransfers?: number | undefined;
 }
 
 /** Replaceable parts; every one has a default. */
@@ -72,7 +76,7 @@ export interface UpstreamClient {
   /**
    * Asks the registry's upstreams in order and answers the final response: after the token flow, redirects, retries and
    * next upstreams. A credential goes only to its own origin; other upstreams are asked anonymously.
-   * @throws UpstreamError when no upstream gave a usable answer
+   * @throws UpstreamError when no upstream gave a usable answer; `overload` when a blob found no place in time
    * @throws the reason of `signal` when it aborted
    */
   send(request: UpstreamRequest): Promise<UpstreamResponse>;
@@ -88,6 +92,8 @@ export interface UpstreamClient {
   verify(registry: Registry, credential: Credential, options: VerifyOptions): Promise<Verdict>;
   /** The registry whose upstream named this realm in a challenge lately. A look-up only: nothing is fetched (compat C34). */
   knownRealm(realmUrl: string): Registry | undefined;
+  /** The blobs that are under way or wait, by registry. */
+  transfers(): readonly TransferReading[];
   /** Ends idle connections and the SOCKS bridges. */
   close(): Promise<void>;
 }
@@ -121,6 +127,7 @@ export function createUpstreamClient(
       message: "credentials were not sent to a token server outside the registry's domain: trustedRealms may allow it",
     });
   const authorizer = createAuthorizer({ exchange: http.exchange, tokens, onForeignRealm });
+  const transfers = createTransfers(options);
 
   /** Counted under the registry, until its answer or failure is there. */
   function counted<T extends { readonly status: number }>({ key }: Registry, asking: Promise<T>): Promise<T> {
@@ -134,23 +141,28 @@ export function createUpstreamClient(
       refused(identity.credential);
   }
 
+  async function askUpstreams(request: UpstreamRequest): Promise<Answered & { readonly elapsedMs: number }> {
+    const startedAtMs = performance.now();
+    const { registry, identity, signal, deadlineMs } = request;
+    const answered = await askInTurn({
+      upstreams: upstreamsFor(request),
+      ask: (candidate) => counted(registry, attempt(candidate, request, authorizer)),
+      credentialOrigin: identity.kind === "credential" ? identity.credential.origin : undefined,
+      onFailure: ({ origin }, message) => notice({ registry: registry.key, host: new URL(origin).host, message }),
+      signal,
+      deadlineMs,
+      random,
+      sleep,
+    });
+    return { ...answered, elapsedMs: performance.now() - startedAtMs };
+  }
+
   return {
     async send(request) {
-      const startedAtMs = performance.now();
-      const { registry, identity, signal, deadlineMs } = request;
-      const { upstream, response } = await askInTurn({
-        upstreams: upstreamsFor(request),
-        ask: (candidate) => counted(registry, attempt(candidate, request, authorizer)),
-        credentialOrigin: identity.kind === "credential" ? identity.credential.origin : undefined,
-        onFailure: ({ origin }, message) => notice({ registry: registry.key, host: new URL(origin).host, message }),
-        signal,
-        deadlineMs,
-        random,
-        sleep,
-      });
+      const { registry, identity } = request;
+      const { upstream, response, elapsedMs } = await transfers.carry(request, () => askUpstreams(request));
       const { status, headers, body } = response;
       watchRefusal(status, identity, upstream);
-      const elapsedMs = performance.now() - startedAtMs;
       return { status, headers, body, upstream, elapsedMs, refuse: (fault) => meter.refused(registry.key, fault) };
     },
     async write(request) {
@@ -161,6 +173,7 @@ export function createUpstreamClient(
     verify: (registry, credential, verifyOptions) =>
       verify({ registry, credential, options: verifyOptions }, { http, tokens }),
     knownRealm: authorizer.knownRealm,
+    transfers: transfers.readings,
     close: outlets.close,
   };
 }

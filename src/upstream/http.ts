@@ -10,6 +10,7 @@ import { watchBody } from "./body.ts";
 import type { Dial } from "./dial.ts";
 import { decodeBody, parseEncodings } from "./encoding.ts";
 import { failureOf } from "./failure.ts";
+import { type BodyFlow, watchFlow } from "./flow.ts";
 import { endToEndHeaders, endToEndLines } from "./hop-by-hop.ts";
 import { createLeash, type Leash } from "./leash.ts";
 import type { UpstreamMeter } from "./meter.ts";
@@ -38,6 +39,8 @@ export interface HttpResponse {
   /** Without hop-by-hop ones and Content-Encoding. */
   readonly headers: Headers;
   readonly body: ReadableStream<Uint8Array> | null;
+  /** How the body is taken; undefined where there is none to take. */
+  readonly flow?: BodyFlow | undefined;
   readonly url: URL;
   /** Of the address that answered; `public` when a proxy resolved the name. */
   readonly addressKind: AddressKind;
@@ -110,6 +113,7 @@ export function createHttp(options: HttpOptions, { dial, outlets, meter }: HttpD
     const decoders = parseEncodings(headers.get("content-encoding"), what);
     if (decoders.length > 0 && response.status === 206)
       throw new UpstreamError("bad-answer", `${what}: a range of encoded content`);
+    const flow = watchFlow(leash.ended);
     const body = response.body === null ? null : watch(response.body);
     if (body === null) leash.release();
     headers.delete("content-encoding");
@@ -120,6 +124,7 @@ export function createHttp(options: HttpOptions, { dial, outlets, meter }: HttpD
       status: response.status,
       headers,
       body: isPlain ? body : decodeBody(body, decoders, what),
+      flow: body === null ? undefined : flow,
       url: request.url,
       addressKind: way.addressKind,
     };
@@ -130,7 +135,11 @@ export function createHttp(options: HttpOptions, { dial, outlets, meter }: HttpD
         idleTimeoutMs: options.idleTimeoutMs,
         what,
         translate: (cause) => failureOf(cause, { what, signal: request.signal, during: "body" }),
-        received: (bytes) => meter.received(request.registry.key, bytes),
+        wanted: flow.wanted,
+        received(bytes) {
+          flow.taken();
+          meter.received(request.registry.key, bytes);
+        },
         ended: (how) => (how === "complete" ? leash.release() : leash.cut()),
       });
     }

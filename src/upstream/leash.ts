@@ -7,6 +7,8 @@ import { type Limits, remainingMs } from "./wait.ts";
 
 export interface Leash {
   readonly signal: AbortSignal;
+  /** Resolves when the exchange is over, however it ended. */
+  readonly ended: Promise<void>;
   /** The headers are there: the deadline no longer holds, the client's signal still does. */
   arrived(): void;
   /** A body that is being sent got on: the headers may be that much later, milliseconds from now. Nothing once they are there. */
@@ -20,10 +22,17 @@ export interface Leash {
 /** @param what named in the time-out: `"https://ghcr.io/v2/a/blobs/sha256:…"` */
 export function createLeash({ signal, deadlineMs, what }: Limits & { what: string }): Leash {
   const controller = new AbortController();
-  const onAbort = () => controller.abort(signal.reason);
+  const { promise: ended, resolve: end } = Promise.withResolvers<void>();
+  const onAbort = () => {
+    controller.abort(signal.reason);
+    end();
+  };
   signal.addEventListener("abort", onAbort, { once: true });
   const timeout = new UpstreamError("timeout", `${what}: no response headers in time`);
-  const giveUp = () => controller.abort(timeout);
+  const giveUp = () => {
+    controller.abort(timeout);
+    end();
+  };
   let timer = setTimeout(giveUp, remainingMs(deadlineMs));
   let isWaiting = true;
 
@@ -35,10 +44,12 @@ export function createLeash({ signal, deadlineMs, what }: Limits & { what: strin
   function release(): void {
     arrived();
     signal.removeEventListener("abort", onAbort);
+    end();
   }
 
   return {
     signal: controller.signal,
+    ended,
     arrived,
     postpone(ms) {
       if (!isWaiting) return; // the answer came while the body was still being sent

@@ -37,6 +37,11 @@ export interface UpstreamRequest {
   readonly identity: Identity;
   /** `"https://ghcr.io"`: only upstreams of this origin are asked, since the name may be private. Default: all in their order. */
   readonly onlyOrigin?: string | undefined;
+  /**
+   * What a GET of a blob does where its registry's transfers all run: `wait` for its turn, or, `if-free`, fail at once with
+   * UpstreamError `overload`, for what only speeds up what runs anyway. Default `wait`.
+   */
+  readonly transfer?: "wait" | "if-free" | undefined;
   /** Aborts the request, and the body as long as it is read. */
   readonly signal: AbortSignal;
   /** Moment on the `performance.now()` clock by which the final headers must be there, over token, redirects and retries. */
@@ -63,7 +68,7 @@ export interface UpstreamResponse {
   readonly body: ReadableStream<Uint8Array> | null;
   /** The upstream that answered. */
   readonly upstream: Upstream;
-  /** Milliseconds from `send` to the final headers. */
+  /** Milliseconds to the final headers, without the wait for a transfer's turn. */
   readonly elapsedMs: number;
   /** To be called by whoever finds that the content is not what it should be: it is counted. */
   readonly refuse?: (fault: ContentFault) => void;
