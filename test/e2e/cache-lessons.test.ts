@@ -196,14 +196,6 @@ describe("manifests", () => {
     }
     expect([cached.farm.quay.count({ method: "GET" }), cached.farm.quay.bytesSent]).toEqual([0, 0]);
   });
-
-  test("[T17, R243] probes for signatures that are not there are one request each, in a storm and after it", async () => {
-    const { image, path } = cached.fresh();
-    const signature = `${path}/manifests/${image.digest.replace(":", "-")}.sig`;
-    const storm = () => Promise.all(Array.from({ length: 40 }, () => cached.pull(signature)));
-    for (const { status } of [...(await storm()), ...(await storm())]) expect(status).toBe(404);
-    expect(cached.farm.quay.count({ path: /\.sig$/ })).toBe(1);
-  });
 });
 
 describe("ranges of a running download", () => {
