@@ -89,6 +89,19 @@ export function createReading(
   };
 }
 
+/** Numbers with labels that are read when somebody asks. */
+export function createReadings(
+  text: MetricText,
+  type: "counter" | "gauge",
+  read: () => readonly (readonly [values: readonly string[], value: number])[],
+): Metric {
+  return {
+    ...text,
+    type,
+    samples: () => read().map(([values, value]) => sample(text.name, labelText(text.labels, values), value)),
+  };
+}
+
 /** A constant 1 whose labels are the news. */
 export function createInfo(text: MetricText, values: readonly string[]): Metric {
   return { ...text, type: "gauge", samples: () => [sample(text.name, labelText(text.labels, values), 1)] };

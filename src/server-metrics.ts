@@ -7,11 +7,20 @@ import type { Fills } from "./cache/fill.ts";
 import { FILL_ENDS, type FillEnd } from "./cache/metered-fills.ts";
 import type { Store } from "./cache/store.ts";
 import type { BuildInfo } from "./config/settings.ts";
-import { createCounter, createHistogram, createInfo, createReading, exposition, type Metric } from "./metrics.ts";
+import {
+  createCounter,
+  createHistogram,
+  createInfo,
+  createReading,
+  createReadings,
+  exposition,
+  type Metric,
+} from "./metrics.ts";
 import type { Exchange } from "./proxy/exchange.ts";
 import type { RegistryMap } from "./registry/registry.ts";
 import { createLoopMonitor, processMetrics } from "./server-process.ts";
 import type { UpstreamMeter, UpstreamOutcome } from "./upstream/meter.ts";
+import type { TransferReading } from "./upstream/transfers.ts";
 
 /** What a request's end tells; the HTTP server's Outcome has it. */
 export interface Ended {
@@ -23,6 +32,7 @@ export interface Ended {
 /** What is only read when somebody asks. */
 export interface Readings {
   readonly http: { readonly openRequests: number; readonly openConnections: number };
+  readonly transfers: () => readonly TransferReading[];
   readonly cache: CacheReadings | undefined;
 }
 
@@ -109,6 +119,7 @@ export function createMetrics(build: BuildInfo): Metrics {
       all = [
         ...all,
         ...trafficReadings(readings),
+        ...transferReadings(readings),
         ...(readings.cache === undefined ? [] : cacheReadings(readings.cache)),
       ];
     },
@@ -189,6 +200,32 @@ function trafficReadings({ http }: Readings): Metric[] {
     gauge("open_requests", "Requests that are being answered", () => http.openRequests),
     gauge("open_connections", "Connections of clients", () => http.openConnections),
   ];
+}
+
+function transferReadings({ transfers }: Readings): Metric[] {
+  const reading = (name: string, type: "counter" | "gauge", { help, read }: TransferText) =>
+    createReadings({ name: `layover_${name}`, labels: ["registry"], help }, type, () =>
+      transfers().map((lane) => [[lane.registry], read(lane)]),
+    );
+  return [
+    reading("upstream_transfers", "gauge", {
+      help: "Blobs that are coming from a registry",
+      read: ({ running }) => running,
+    }),
+    reading("waiting_transfers", "gauge", {
+      help: "Blobs that wait until fewer come from their registry",
+      read: ({ waiting }) => waiting,
+    }),
+    reading("refused_transfers_total", "counter", {
+      help: "Blobs that waited in vain, or found too many waiting",
+      read: ({ refused }) => refused,
+    }),
+  ];
+}
+
+interface TransferText {
+  readonly help: string;
+  readonly read: (lane: TransferReading) => number;
 }
 
 function cacheReadings({ fills, store, maxBytes, evicted }: CacheReadings): Metric[] {

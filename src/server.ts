@@ -72,7 +72,7 @@ export async function startServer(settings: Settings, dependencies: ServerDepend
   };
   const parts: Parts = { state, sealer, originOf, access, upstream, credentials, cache, metrics, observed };
   const http = createApplication(settings, dependencies, parts);
-  metrics.watch({ http, cache: cache?.readings });
+  metrics.watch({ http, cache: cache?.readings, transfers: upstream.transfers });
   const opened: Opened = { listeners: [], certificate: undefined, monitor: undefined };
   // First, so that whoever reads "listening" may use it.
   const admin = await openAdmin(settings.cache, cache, {
@@ -252,6 +252,6 @@ async function closeListeners({ listeners, certificate }: Opened): Promise<void>
 }
 
 function upstreamOptions({ upstream }: Settings, version: string): UpstreamOptions {
-  const { connectTimeoutMs, headerTimeoutMs, idleTimeoutMs, family, proxies } = upstream;
-  return { version, connectTimeoutMs, headerTimeoutMs, idleTimeoutMs, family, proxies };
+  const { connectTimeoutMs, headerTimeoutMs, idleTimeoutMs, maxTransfers, family, proxies } = upstream;
+  return { version, connectTimeoutMs, headerTimeoutMs, idleTimeoutMs, maxTransfers, family, proxies };
 }

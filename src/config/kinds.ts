@@ -47,7 +47,8 @@ export const REGISTRY_NAME: Kind<string> = text("KEY|URL", parseRegistryName);
 
 export const SIZE: Kind<number> = text("SIZE", parseSize);
 export const RATE: Kind<RequestRate> = text("RATE", parseRate);
-export const COUNT: Kind<number> = text("COUNT", parseCount);
+export const COUNT: Kind<number> = count(1);
+export const COUNT_OR_ZERO: Kind<number> = count(0);
 
 /** A time between two limits, in milliseconds. */
 export function time(minMs: number, maxMs: number = MAX_TIMER_MS): Kind<number> {
@@ -64,9 +65,11 @@ function parseRate(written: string): RequestRate {
   return rate;
 }
 
-function parseCount(written: string): number {
-  if (!/^[1-9]\d{0,8}$/.test(written)) throw new Error(`expected a number from 1, got ${quoted(written)}`);
-  return Number(written);
+function count(min: number): Kind<number> {
+  return text("COUNT", (written) => {
+    if (/^(?:0|[1-9]\d{0,8})$/.test(written) && Number(written) >= min) return Number(written);
+    throw new Error(`expected a number from ${min}, got ${quoted(written)}`);
+  });
 }
 
 /** One of a few words, in any case. */

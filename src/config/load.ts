@@ -186,6 +186,7 @@ function settingsOf({ read, inherited, dependencies }: Sources): Settings {
       connectTimeoutMs: read(OPTIONS.connectTimeout) ?? 0,
       headerTimeoutMs: read(OPTIONS.headerTimeout) ?? 0,
       idleTimeoutMs: read(OPTIONS.idleTimeout) ?? 0,
+      maxTransfers: read(OPTIONS.upstreamTransfers) ?? 0,
       family: inherited.family,
     },
     client: { ...CLIENT_DEFAULTS, ...inherited.client },

@@ -12,7 +12,6 @@ import {
   MAP_LOCATION,
   ORIGIN,
   PEER_RANGES,
-  PROXY,
   MAX_AGE_MS,
   ONE_LISTEN,
   COUNT,
@@ -24,6 +23,7 @@ import {
   time,
 } from "./kinds.ts";
 import { option, type OptionText } from "./option.ts";
+import { UPSTREAM_OPTIONS } from "./options-upstream.ts";
 
 export const OPTIONS = {
   listen: option(LISTEN, {
@@ -168,32 +168,7 @@ export const OPTIONS = {
     flag: "tls-key-passphrase-file",
     help: "File with the passphrase of an encrypted key.",
   }),
-  upstreamProxy: option(PROXY, {
-    group: "Upstreams",
-    flag: "upstream-proxy",
-    inherited: ["http_proxy", "https_proxy", "all_proxy", "no_proxy"],
-    help: "Proxy towards registries: http, https, socks5 or socks5h. A registry's own proxy in the map wins; hosts in no_proxy are asked directly.",
-  }),
-  connectTimeout: option(time(1), {
-    group: "Upstreams",
-    flag: "connect-timeout",
-    inherited: ["PROXY_CONNECT_TIMEOUT", "PROXY_CONNECT_CONNECT_TIMEOUT"],
-    default: "5s",
-    help: "How long a connection to an upstream may take.",
-  }),
-  headerTimeout: option(time(1), {
-    group: "Upstreams",
-    flag: "header-timeout",
-    default: "15s",
-    help: "How long an upstream may take until its answer begins.",
-  }),
-  idleTimeout: option(time(1), {
-    group: "Upstreams",
-    flag: "idle-timeout",
-    inherited: ["PROXY_READ_TIMEOUT", "PROXY_SEND_TIMEOUT", "PROXY_CONNECT_READ_TIMEOUT", "PROXY_CONNECT_SEND_TIMEOUT"],
-    default: "60s",
-    help: "How long an upstream may be silent in the middle of a body.",
-  }),
+  ...UPSTREAM_OPTIONS,
   cacheDir: option(FOLDER, {
     group: "Cache",
     flag: "cache-dir",

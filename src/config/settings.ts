@@ -74,6 +74,8 @@ export interface UpstreamSettings {
   readonly connectTimeoutMs: number;
   readonly headerTimeoutMs: number;
   readonly idleTimeoutMs: number;
+  /** Blobs at once from one registry; 0 is no bound. */
+  readonly maxTransfers: number;
   /** 4 leaves IPv6 addresses of upstreams out (old `DISABLE_IPV6`), 0 takes both. */
   readonly family: 0 | 4;
 }

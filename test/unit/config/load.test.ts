@@ -29,6 +29,7 @@ describe("loadSettings()", () => {
         connectTimeoutMs: 5000,
         headerTimeoutMs: 15_000,
         idleTimeoutMs: 60_000,
+        maxTransfers: 300,
         family: 0,
       },
       client: { headerTimeoutMs: 60_000, bodyTimeoutMs: 60_000, sendTimeoutMs: 60_000, keepAliveTimeoutMs: 75_000 },

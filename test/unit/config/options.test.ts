@@ -52,6 +52,7 @@ const TEXTS: Record<OptionName, fc.Arbitrary<string>> = {
   connectTimeout: time,
   headerTimeout: time,
   idleTimeout: time,
+  upstreamTransfers: fc.constantFrom("0", "1", "300"),
   cacheDir: path,
   cacheMaxSize: size,
   cacheMinFree: size,
