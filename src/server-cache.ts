@@ -17,6 +17,7 @@ import { createSparingLog } from "./cache/sparing-log.ts";
 import type { Store } from "./cache/store.ts";
 import { createTagRules } from "./cache/tag-rules.ts";
 import type { CacheSettings } from "./config/settings.ts";
+import type { Downloads } from "./download/download.ts";
 import type { Log } from "./log.ts";
 import type { Cache } from "./proxy/cache.ts";
 import { createCompatLines, type TagAge } from "./proxy/compat-headers.ts";
@@ -35,13 +36,9 @@ export interface OpenedCache {
 export interface CacheDependencies {
   readonly log: Log;
   readonly map: () => RegistryMap;
+  readonly downloads: Downloads;
   /** Told of what happens, for counting. */
   readonly meter?: CacheMeter;
-}
-
-export interface CacheOptions extends CacheSettings {
-  /** Longest silence of a download. */
-  readonly idleTimeoutMs: number;
 }
 
 /** How often idle content and free space are looked after. */
@@ -65,8 +62,8 @@ export function adminSocketIn(directory: string): string {
 }
 
 export async function openCache(
-  options: CacheOptions,
-  { log, map, meter = NO_METER }: CacheDependencies,
+  options: CacheSettings,
+  { log, map, downloads, meter = NO_METER }: CacheDependencies,
 ): Promise<OpenedCache | undefined> {
   const { directory, maxBytes, minFreeBytes, maxIdleMs } = options;
   try {
@@ -98,7 +95,7 @@ export async function openCache(
     rooms.make = (bytes) => eviction.makeRoom(bytes);
     const sparingLog = createSparingLog(log, () => performance.now());
     const fills = meteredFills(
-      createFills({ maxFills: MAX_FILLS, idleTimeoutMs: options.idleTimeoutMs }, { store, log: sparingLog }),
+      createFills({ maxFills: MAX_FILLS }, { store, log: sparingLog, downloads }),
       meter.filled,
     );
     const ending = new AbortController();

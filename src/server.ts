@@ -3,6 +3,7 @@
  * The only place that knows all levels.
  */
 import { type RunningServer, type ServerDependencies, type Settings, StartError } from "./config/settings.ts";
+import { type Downloads, createDownloads } from "./download/download.ts";
 import { type WatchedCertificate, watchCertificate } from "./front/certificate.ts";
 import { createListener } from "./front/listener.ts";
 import { createRedirectListener } from "./front/redirect.ts";
@@ -57,22 +58,25 @@ export async function startServer(settings: Settings, dependencies: ServerDepend
     refused: credentials.refused,
     meter: metrics.upstream,
   });
+  const downloads = createDownloads(settings.upstream);
   const cache =
     settings.cache === undefined
       ? undefined
-      : await openCache(
-          { ...settings.cache, idleTimeoutMs: settings.upstream.idleTimeoutMs },
-          { log, map: () => dependencies.maps.current(), meter: metrics.cache },
-        );
+      : await openCache(settings.cache, {
+          log,
+          map: () => dependencies.maps.current(),
+          downloads,
+          meter: metrics.cache,
+        });
   const serving = { ready: false };
   const observed: Observed = {
     isReady: () => serving.ready,
     metrics: metrics.text,
     registries: () => metrics.states(dependencies.maps.current()),
   };
-  const parts: Parts = { state, sealer, originOf, access, upstream, credentials, cache, metrics, observed };
+  const parts: Parts = { state, sealer, originOf, access, upstream, credentials, downloads, cache, metrics, observed };
   const http = createApplication(settings, dependencies, parts);
-  metrics.watch({ http, cache: cache?.readings, transfers: upstream.transfers });
+  metrics.watch({ http, cache: cache?.readings });
   const opened: Opened = { listeners: [], certificate: undefined, monitor: undefined };
   // First, so that whoever reads "listening" may use it.
   const admin = await openAdmin(settings.cache, cache, {
@@ -121,13 +125,14 @@ interface Parts {
   readonly access: OpenedAccess;
   readonly upstream: UpstreamClient;
   readonly credentials: Credentials;
+  readonly downloads: Downloads;
   readonly cache: OpenedCache | undefined;
   readonly metrics: Metrics;
   readonly observed: Observed;
 }
 
 function createApplication(settings: Settings, { log, maps, build }: ServerDependencies, parts: Parts): HttpServer {
-  const { state, sealer, originOf, upstream, credentials, cache, metrics, observed } = parts;
+  const { state, sealer, originOf, upstream, credentials, downloads, cache, metrics, observed } = parts;
   const { guard, limit } = parts.access;
   const map = () => maps.current();
   const routing = (): RoutingOptions => ({
@@ -139,7 +144,12 @@ function createApplication(settings: Settings, { log, maps, build }: ServerDepen
     { sharePrivate: settings.sharePrivate, pseudonym: state.pseudonym },
     { upstream, credentialOf: credentials.current, fingerprint: sealer.fingerprint },
   );
-  const pull = createPull(access, cache?.cache, ({ push: takes }) => settings.allowPush || takes);
+  const pull = createPull({
+    access,
+    downloads,
+    cache: cache?.cache,
+    takesWrites: ({ push: takes }) => settings.allowPush || takes,
+  });
   const push = createPush(
     { allowPush: settings.allowPush, pseudonym: state.pseudonym },
     { access, upstream, map, locations: createUploadLocations(sealer), changed: pull.changed },
@@ -252,6 +262,6 @@ async function closeListeners({ listeners, certificate }: Opened): Promise<void>
 }
 
 function upstreamOptions({ upstream }: Settings, version: string): UpstreamOptions {
-  const { connectTimeoutMs, headerTimeoutMs, idleTimeoutMs, maxTransfers, family, proxies } = upstream;
-  return { version, connectTimeoutMs, headerTimeoutMs, idleTimeoutMs, maxTransfers, family, proxies };
+  const { connectTimeoutMs, headerTimeoutMs, idleTimeoutMs, family, proxies } = upstream;
+  return { version, connectTimeoutMs, headerTimeoutMs, idleTimeoutMs, family, proxies };
 }

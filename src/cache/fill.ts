@@ -10,7 +10,7 @@
  */
 import type { Log } from "../log.ts";
 import type { Digest } from "../registry/digest.ts";
-import type { ContentSource } from "../download/download.ts";
+import type { ContentSource, Downloads } from "../download/download.ts";
 import { type Fill, type RunningFill, startFill } from "./running-fill.ts";
 import type { Store } from "./store.ts";
 
@@ -34,34 +34,26 @@ export interface Fills {
 export interface FillsOptions {
   /** Fills at once. Each holds a connection, a file handle and up to 4 MiB. */
   readonly maxFills: number;
-  /** How long a download may bring no byte before it counts as broken. */
-  readonly idleTimeoutMs: number;
 }
 
 export interface FillsDependencies {
   readonly store: Store;
   readonly log: Pick<Log, "info" | "warn">;
-  /** Waits between tries; rejects when the signal is aborted. */
-  readonly sleep?: (ms: number, signal: AbortSignal) => Promise<void>;
-  /** 0 ≤ x < 1, for the jitter of those waits. */
-  readonly random?: () => number;
+  readonly downloads: Downloads;
 }
 
 /** A part of what a client waits for its header block. */
 const PUT_AWAY_MS = 2000;
 
 export function createFills(options: FillsOptions, dependencies: FillsDependencies): Fills {
-  const { store, log, sleep = sleepFor, random = Math.random } = dependencies;
   const running = new Map<string, RunningFill>();
   /** Fills that nobody may join any more, until their spools are put away. */
   const ending = new Map<string, Promise<unknown>>();
   let isClosed = false;
 
   function start(digest: Digest, source: ContentSource): RunningFill {
-    const fill = startFill(
-      { digest, source, idleTimeoutMs: options.idleTimeoutMs, after: settled(ending.get(digest.text)) },
-      { store, log, sleep, random },
-      () => settle(digest),
+    const fill = startFill({ digest, source, after: settled(ending.get(digest.text)) }, dependencies, () =>
+      settle(digest),
     );
     running.set(digest.text, fill);
     return fill;
@@ -107,18 +99,4 @@ async function settled(earlier: Promise<unknown> | undefined): Promise<void> {
   const deadline = new Promise<void>((resolve) => (timer = setTimeout(resolve, PUT_AWAY_MS)));
   await Promise.race([earlier, deadline]);
   clearTimeout(timer);
-}
-
-function sleepFor(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => {
-      signal.removeEventListener("abort", onAbort);
-      resolve();
-    }, ms);
-    const onAbort = (): void => {
-      clearTimeout(timer);
-      reject(signal.reason);
-    };
-    signal.addEventListener("abort", onAbort, { once: true });
-  });
 }

@@ -8,7 +8,7 @@
 import { RegistryError, UpstreamError } from "../errors.ts";
 import type { Log } from "../log.ts";
 import type { Digest } from "../registry/digest.ts";
-import { createDownload, type Download, type DownloadDependencies, type ContentSource } from "../download/download.ts";
+import type { ContentSource, Download, Downloads } from "../download/download.ts";
 import { createFollower } from "./follow.ts";
 import { type FillState, type Followed, type FollowRange, readableBytes } from "./followed.ts";
 import { createPrefixHash } from "./prefix-hash.ts";
@@ -48,12 +48,12 @@ export interface RunningFill extends Fill {
 export interface RunningFillOptions {
   readonly digest: Digest;
   readonly source: ContentSource;
-  readonly idleTimeoutMs: number;
   /** When to begin: the fill of the same digest before this one may still be putting its spool away. Never rejects. */
   readonly after: Promise<unknown>;
 }
 
-export interface RunningFillDependencies extends DownloadDependencies {
+export interface RunningFillDependencies {
+  readonly downloads: Downloads;
   readonly store: Store;
   readonly log: Pick<Log, "info" | "warn">;
 }
@@ -64,8 +64,8 @@ export function startFill(
   dependencies: RunningFillDependencies,
   onSettled: () => void,
 ): RunningFill {
-  const { digest, source, idleTimeoutMs } = options;
-  const { store, log } = dependencies;
+  const { digest, source } = options;
+  const { store, log, downloads } = dependencies;
   const waiters = createWaiters();
   const recent = createRecent(() => followers === 1);
   const head = Promise.withResolvers<{ totalBytes: number | undefined }>();
@@ -128,10 +128,7 @@ export function startFill(
   }
 
   async function downloadFrom(offset: number): Promise<Download> {
-    const opening = createDownload(
-      { source, first: offset, idleTimeoutMs, isWanted: () => followers > 0 },
-      dependencies,
-    );
+    const opening = downloads.start({ source, first: offset, isWanted: () => followers > 0 });
     download = opening;
     throwIfStopped();
     await opening.open();
@@ -255,11 +252,7 @@ export function startFill(
     openReader,
     takeSpare: (position) => spare?.take(position),
     hashOfFirst: createPrefixHash(digest).of,
-    startOwn: (offset) =>
-      createDownload(
-        { source, first: offset, totalBytes: download?.totalBytes, idleTimeoutMs, isWanted: () => true },
-        dependencies,
-      ),
+    startOwn: (offset) => downloads.start({ source, first: offset, totalBytes: download?.totalBytes }),
   };
 
   return {

@@ -6,6 +6,7 @@ import { stat } from "node:fs/promises";
 import net from "node:net";
 import path from "node:path";
 import { type CacheSettings, StartError, type Settings } from "../config/settings.ts";
+import { createDownloads } from "../download/download.ts";
 import type { Log } from "../log.ts";
 import { type Upkeep, UpkeepError } from "../proxy/upkeep.ts";
 import type { RegistryMap } from "../registry/registry.ts";
@@ -34,7 +35,7 @@ export async function openUpkeep(
   if (!(await exists(path.join(cache.directory, "blobs"))))
     throw new StartError(`expected a cache in ${cache.directory}, found none; check --cache-dir`);
   const map = await loadMap();
-  const opened = await openCache({ ...cache, idleTimeoutMs: settings.upstream.idleTimeoutMs }, { log, map: () => map });
+  const opened = await openCache(cache, { log, map: () => map, downloads: createDownloads(settings.upstream) });
   if (opened === undefined) throw new StartError(`the cache in ${cache.directory} cannot be opened`);
   return opened;
 }

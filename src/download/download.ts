@@ -1,10 +1,10 @@
 /**
  * One content as it comes from an upstream, from an offset on, as a single ordered stream: mended when it breaks.
  */
-import { createPart, type DownloadDependencies } from "./part.ts";
+import { createPart, type PartDependencies } from "./part.ts";
+import { sleepFor } from "./sleep.ts";
 import type { ContentSource } from "./source.ts";
 
-export type { DownloadDependencies } from "./part.ts";
 export type { ContentSource, SourceBody, WantedBytes } from "./source.ts";
 
 export interface Download {
@@ -26,13 +26,28 @@ export interface DownloadOptions {
   readonly last?: number | undefined;
   /** When known already; another length is an error. */
   readonly totalBytes?: number | undefined;
-  readonly idleTimeoutMs: number;
-  /** False: a silence is the end, nobody waits for this. Breaks are mended all the same. */
-  readonly isWanted: () => boolean;
+  /** False: a silence is the end, nobody waits for this. Breaks are mended all the same. Default: always wanted. */
+  readonly isWanted?: () => boolean;
 }
 
-export function createDownload(options: DownloadOptions, dependencies: DownloadDependencies): Download {
-  const { last, totalBytes } = options;
-  const end = last === undefined ? undefined : last + 1;
-  return createPart({ ...options, end, totalBytes, isExtra: false }, dependencies);
+/** All downloads of the process. */
+export interface Downloads {
+  start(options: DownloadOptions): Download;
+}
+
+export interface DownloadsOptions {
+  /** How long a body may bring no byte before it counts as broken. */
+  readonly idleTimeoutMs: number;
+}
+
+export function createDownloads(
+  { idleTimeoutMs }: DownloadsOptions,
+  { sleep = sleepFor, random = Math.random }: Partial<PartDependencies> = {},
+): Downloads {
+  return {
+    start({ last, totalBytes, isWanted = () => true, ...options }) {
+      const end = last === undefined ? undefined : last + 1;
+      return createPart({ ...options, end, totalBytes, isWanted, idleTimeoutMs, isExtra: false }, { sleep, random });
+    },
+  };
 }

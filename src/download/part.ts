@@ -42,7 +42,8 @@ export interface PartOptions {
   readonly isExtra: boolean;
 }
 
-export interface DownloadDependencies {
+export interface PartDependencies {
+  /** Waits between tries; rejects when the signal is aborted. */
   readonly sleep: (ms: number, signal: AbortSignal) => Promise<void>;
   /** 0 ≤ x < 1 */
   readonly random: () => number;
@@ -53,12 +54,12 @@ export class Disagreement extends UpstreamError {}
 
 /** Breaks in a row before it is given up; with the waits between them about ten seconds. */
 const MAX_TRIES = 5;
-/** So much between two breaks is progress, and the tries count anew: an upstream is asked once per MiB at most. */
-const PROGRESS_BYTES = 1024 * 1024;
+/** So much between two breaks is progress, and the tries count anew; what a reset destroys on its way is about as much. */
+const PROGRESS_BYTES = 256 * 1024;
 const FIRST_WAIT_MS = 200;
 const MAX_WAIT_MS = 5000;
 
-export function createPart(options: PartOptions, { sleep, random }: DownloadDependencies): Part {
+export function createPart(options: PartOptions, { sleep, random }: PartDependencies): Part {
   const stop = new AbortController();
   const { isExtra } = options;
   let { end, totalBytes } = options;

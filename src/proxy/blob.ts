@@ -1,49 +1,97 @@
 /**
- * Blobs: streamed, never held whole. Length and digest are checked on the way; a body that is wrong ends in a broken
- * connection, because after the status line nothing else tells the client (protocol R234–R237).
+ * Blobs past the cache: streamed, never held whole, gone on with where an upstream breaks off. Length and digest are checked
+ * on the way; a body that is wrong ends in a broken connection, because after the status line nothing else tells the client
+ * (protocol R234–R237, R262).
  */
-import type { HeaderLine } from "../errors.ts";
-import { RegistryError, UpstreamError } from "../errors.ts";
+import { type HeaderLine, RegistryError, UpstreamError } from "../errors.ts";
 import { type Digest, isVerifiable } from "../registry/digest.ts";
+import { streamOf } from "../download/stream.ts";
+import type { ContentSource, Downloads } from "../download/download.ts";
 import type { Endpoint } from "../registry/endpoint.ts";
-import {
-  type ByteRange,
-  type SingleRange,
-  formatRange,
-  parseContentRange,
-  parseRange,
-  singleRange,
-} from "../registry/range.ts";
+import { type ByteRange, type SingleRange, parseContentRange, parseRange, singleRange } from "../registry/range.ts";
 import type { UpstreamResponse } from "../upstream/client.ts";
 import type { Access, RegistryRequest } from "./access.ts";
+import { bodyOf, question, rangeOf } from "./blob-source.ts";
 import { slice, verified } from "./body.ts";
+import { detached } from "./cache.ts";
 import type { Reply } from "./exchange.ts";
 import { CONTENT_LINES, cacheControl, etagOf, matchesEtag, passedDown } from "./headers.ts";
 import { errorOfAnswer, errorOfFailure } from "./refusal.ts";
 
 export type BlobEndpoint = Extract<Endpoint, { kind: "blob" }>;
 
+export interface BlobDependencies {
+  readonly access: Access;
+  readonly downloads: Downloads;
+}
+
+/** Time for the rest of a body that broke off to bring its headers. */
+const RESUME_BUDGET_MS = 20_000;
+
 /** Serves GET and HEAD of a blob. @throws RegistryError as `Access.ask`, and for every upstream answer but 200 and 206 */
-export async function serveBlob(access: Access, request: RegistryRequest, endpoint: BlobEndpoint): Promise<Reply> {
+export async function serveBlob(
+  dependencies: BlobDependencies,
+  request: RegistryRequest,
+  endpoint: BlobEndpoint,
+): Promise<Reply> {
+  const { access } = dependencies;
   const { exchange } = request;
   const isUnchanged = matchesEtag(exchange.headers.get("if-none-match"), endpoint.digest.text);
   // A digest says what the content is, not who may read it: an unchanged blob is still asked for.
   if (exchange.method === "HEAD" || isUnchanged) return serveHead(access, request, endpoint);
   const range = rangeFor(request, endpoint.digest);
   if (range === "invalid") return refuseRange(access, request, endpoint);
-  const response = await ask(access, request, { endpoint, method: "GET", range });
-  if (response.status === 206 && range !== undefined) return servePart(response, endpoint.digest, range);
+  const { digest } = endpoint;
+  const response = await access.ask(request, question("GET", digest, range));
+  const mend = (bytes: Promised) => mended(response, bytes, { ...dependencies, request, digest });
+  if (response.status === 206 && range !== undefined) return servePart(response, range, { digest, mend });
   if (response.status !== 200 || response.body === null) throw await errorOfAnswer(response, request);
   if (isPage(response)) throw await refusePage(response);
-  return range === undefined ? serveWhole(response, endpoint.digest) : serveSlice(response, endpoint.digest, range);
+  return range === undefined ? serveWhole(response, { digest, mend }) : serveSlice(response, range, { digest, mend });
+}
+
+/** Which bytes an answer promises; without a last all from there on. */
+interface Promised {
+  readonly first: number;
+  /** Inclusive. */
+  readonly last?: number;
+  readonly totalBytes: number | undefined;
+}
+
+interface Mended extends BlobDependencies {
+  readonly request: RegistryRequest;
+  readonly digest: Digest;
+}
+
+/** The answer's body; where it breaks, the registry is asked for the rest. */
+async function mended(
+  { body, refuse }: UpstreamResponse,
+  bytes: Promised,
+  { access, downloads, request, digest }: Mended,
+): Promise<ReadableStream<Uint8Array>> {
+  let begun = body;
+  const source: ContentSource = async (wanted, signal) => {
+    if (begun !== null) {
+      const first = { body: begun, offset: bytes.first, totalBytes: bytes.totalBytes, refuse };
+      begun = null;
+      return first;
+    }
+    const outlives = detached(request, signal, RESUME_BUDGET_MS);
+    return bodyOf(await access.ask(outlives, question("GET", digest, rangeOf(wanted))), outlives, wanted.first);
+  };
+  const download = downloads.start({ ...bytes, source });
+  await download.open(); // takes the body, so that whoever cancels the stream cancels it
+  return streamOf(download);
+}
+
+/** How an answer becomes a reply. */
+interface Blob {
+  readonly digest: Digest;
+  readonly mend: (bytes: Promised) => Promise<ReadableStream<Uint8Array>>;
 }
 
 async function serveHead(access: Access, request: RegistryRequest, endpoint: BlobEndpoint): Promise<Reply> {
-  return headReply(
-    request,
-    endpoint.digest,
-    await ask(access, request, { endpoint, method: "HEAD", range: undefined }),
-  );
+  return headReply(request, endpoint.digest, await access.ask(request, question("HEAD", endpoint.digest, undefined)));
 }
 
 /** The answer to HEAD, and to whoever has the content, by the registry's. @throws RegistryError for every status but 200 */
@@ -57,18 +105,6 @@ export async function headReply(request: RegistryRequest, digest: Digest, respon
     headers: contentLines(response, digest, response.headers.get("content-length")),
     body: null,
   };
-}
-
-interface Asked {
-  readonly endpoint: BlobEndpoint;
-  readonly method: "GET" | "HEAD";
-  readonly range: SingleRange | undefined;
-}
-
-function ask(access: Access, request: RegistryRequest, { endpoint, method, range }: Asked): Promise<UpstreamResponse> {
-  const headers: HeaderLine[] = [["Accept", "*/*"]];
-  if (range !== undefined) headers.push(["Range", formatRange(range)]);
-  return access.ask(request, { method, path: `blobs/${endpoint.digest.text}`, query: "", headers });
 }
 
 /**
@@ -86,7 +122,7 @@ function rangeFor({ exchange }: RegistryRequest, digest: Digest): SingleRange | 
 
 /** `bytes=500-0` and `bytes=-0`: 416 with the total, which the upstream is asked for (protocol R266, R268). */
 async function refuseRange(access: Access, request: RegistryRequest, endpoint: BlobEndpoint): Promise<never> {
-  const response = await ask(access, request, { endpoint, method: "HEAD", range: undefined });
+  const response = await access.ask(request, question("HEAD", endpoint.digest, undefined));
   if (response.status !== 200) throw await errorOfAnswer(response, request);
   const total = response.headers.get("content-length");
   throw new RegistryError("RANGE_INVALID", "the range lies outside the content", {
@@ -94,17 +130,17 @@ async function refuseRange(access: Access, request: RegistryRequest, endpoint: B
   });
 }
 
-function serveWhole(response: UpstreamResponse, digest: Digest): Reply {
+async function serveWhole(response: UpstreamResponse, { digest, mend }: Blob): Promise<Reply> {
   const length = response.headers.get("content-length");
   const headers = contentLines(response, digest, length);
-  if (response.body === null || !isVerifiable(digest)) return { status: 200, headers, body: response.body };
   const announced = length === null ? undefined : Number(length);
-  const body = verified(response.body, digest, { length: announced, refuse: response.refuse });
-  return { status: 200, headers, body };
+  const body = await mend({ first: 0, totalBytes: announced });
+  if (!isVerifiable(digest)) return { status: 200, headers, body };
+  return { status: 200, headers, body: verified(body, digest, { length: announced, refuse: response.refuse }) };
 }
 
 /** The upstream's part, if it is the part that was asked for: some answer another (protocol R272). */
-async function servePart(response: UpstreamResponse, digest: Digest, range: SingleRange): Promise<Reply> {
+async function servePart(response: UpstreamResponse, range: SingleRange, { digest, mend }: Blob): Promise<Reply> {
   const part = parseContentRange(response.headers.get("content-range") ?? "");
   const whole = part?.total === undefined ? undefined : { ...part, total: part.total };
   if (whole === undefined || !isAskedFor(whole, range)) {
@@ -112,7 +148,9 @@ async function servePart(response: UpstreamResponse, digest: Digest, range: Sing
     await response.body?.cancel();
     throw errorOfFailure(new UpstreamError("bad-answer", "the part that came is not the part that was asked for"));
   }
-  return partOf(response, digest, whole);
+  const { first, last, total } = whole;
+  const body = await mend({ first, last, totalBytes: total });
+  return partOf({ ...response, body }, digest, whole);
 }
 
 /** Begins where it should and holds no byte that was not asked for. It may end early: some storage sends large parts in pieces. */
@@ -122,9 +160,9 @@ function isAskedFor({ first, last, total }: ByteRange & { readonly total: number
 }
 
 /** An upstream that ignores Range sends everything: the part is cut out here, since podman takes 200 for a failure (protocol R187, R267). */
-async function serveSlice(response: UpstreamResponse, digest: Digest, range: SingleRange): Promise<Reply> {
+async function serveSlice(response: UpstreamResponse, range: SingleRange, { digest, mend }: Blob): Promise<Reply> {
   const total = Number(response.headers.get("content-length") ?? Number.NaN);
-  if (!Number.isSafeInteger(total) || response.body === null) return serveWhole(response, digest);
+  if (!Number.isSafeInteger(total) || response.body === null) return serveWhole(response, { digest, mend });
   const first = "suffix" in range ? Math.max(0, total - range.suffix) : range.first;
   const last = "suffix" in range ? total - 1 : Math.min(range.last ?? total - 1, total - 1);
   if (first > last) {
@@ -133,7 +171,7 @@ async function serveSlice(response: UpstreamResponse, digest: Digest, range: Sin
       headers: [["Content-Range", `bytes */${total}`]],
     });
   }
-  const body = slice(response.body, first, last - first + 1);
+  const body = slice(await mend({ first: 0, totalBytes: total }), first, last - first + 1);
   return partOf({ ...response, body }, digest, { first, last, total });
 }
 

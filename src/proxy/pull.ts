@@ -5,7 +5,7 @@
 import { StoreError } from "../cache/store.ts";
 import type { Registry } from "../registry/registry.ts";
 import type { Access, RegistryRequest } from "./access.ts";
-import { type BlobEndpoint, serveBlob } from "./blob.ts";
+import { type BlobDependencies, type BlobEndpoint, serveBlob } from "./blob.ts";
 import { type Cache, placesOf, stateLines } from "./cache.ts";
 import { createCachedBlobs } from "./cached-blob.ts";
 import { createCachedManifests } from "./cached-manifest.ts";
@@ -25,15 +25,17 @@ export interface Pull {
   changed(request: RegistryRequest, change: Change, outcome: Outcome): void;
 }
 
-/** @param takesWrites whether clients push to this registry through us; default: never */
-export function createPull(
-  access: Access,
-  cache: Cache | undefined,
-  takesWrites: (registry: Registry) => boolean = () => false,
-): Pull {
+export interface PullDependencies extends BlobDependencies {
+  readonly cache: Cache | undefined;
+  /** Whether clients push to this registry through us. Default: never. */
+  readonly takesWrites?: (registry: Registry) => boolean;
+}
+
+export function createPull({ cache, takesWrites = () => false, ...dependencies }: PullDependencies): Pull {
+  const { access } = dependencies;
   const straight: Pull = {
     manifest: (request, endpoint) => serveManifest(access, request, endpoint),
-    blob: (request, endpoint) => serveBlob(access, request, endpoint),
+    blob: (request, endpoint) => serveBlob(dependencies, request, endpoint),
     changed: () => undefined,
   };
   return cache === undefined ? straight : cachedPull(access, { cache, straight, takesWrites });

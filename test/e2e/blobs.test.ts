@@ -260,12 +260,42 @@ describe("broken transfers", () => {
     return { received: answer.body.byteLength, isComplete: answer.isComplete, status: answer.status };
   }
 
+  /** Where each request began, and where it was to end; what a break destroys on its way is asked for again. */
+  function asked(): [first: number, last: string | undefined][] {
+    return farm.quay.requests.map(({ headers }) => {
+      const range = /^bytes=(\d+)-(\d*)$/.exec(headers.get("range") ?? "bytes=0-");
+      return [Number(range?.[1]), range?.[2]];
+    });
+  }
+
+  test.each(["reset", "fin"] as const)("[R262, R272, T3] cut by a %s it goes on by Range", async (cutWith) => {
+    Object.assign(farm.quay.faults.blob, { cutAfterBytes: 2_000_000, cutWith, times: 1 });
+    const answer = await farm.ask(path);
+    expect(digestOf(await answer.bytes())).toBe(bigLayer);
+    const [whole, rest, ...more] = asked();
+    expect([whole, rest?.[1], more]).toEqual([[0, ""], "", []]);
+    expect(rest?.[0]).toBeLessThanOrEqual(2_000_000);
+    if (cutWith === "fin") expect(rest?.[0]).toBeGreaterThan(1_800_000); // a reset may destroy all that is on its way
+  });
+
+  test.each(["reset", "fin"] as const)("[R262] a part that is cut by a %s goes on to its own end", async (cutWith) => {
+    Object.assign(farm.quay.faults.blob, { cutAfterBytes: 900_000, cutWith, times: 1 });
+    const answer = await farm.ask(path, { headers: { range: "bytes=500000-1999999" } });
+    expect([answer.status, answer.headers.get("content-range")]).toEqual([206, "bytes 500000-1999999/3000000"]);
+    expect(Buffer.from(await answer.bytes()).equals(bytes.subarray(500_000, 2_000_000))).toBe(true);
+    expect(asked().map(([, last]) => last)).toEqual(["1999999", "1999999"]);
+  });
+
   test.each([
     ["[T12, R235] cut by a reset", "reset"],
     ["[T12, R187, R235] cut by a clean end", "fin"],
-  ] as const)("%s breaks the client's connection", async (_title, cutWith) => {
-    farm.quay.faults.blob.cutAfterBytes = 1_000_000;
-    farm.quay.faults.blob.cutWith = cutWith;
+  ] as const)("%s and gone at the next try, it breaks the client's connection", async (_title, cutWith) => {
+    const { blob } = farm.quay.faults;
+    Object.assign(blob, { cutAfterBytes: 1_000_000, cutWith });
+    blob.match = ({ lines }) => {
+      if (lines.some(([name]) => name.toLowerCase() === "range")) blob.status = 404;
+      return true;
+    };
     const { received, isComplete, status } = await pull();
     expect([status, isComplete]).toEqual([200, false]);
     expect(received).toBeLessThanOrEqual(1_000_000);

@@ -5,12 +5,16 @@
  */
 import { createFilesystemStore } from "../../src/cache/filesystem.ts";
 import { createFills } from "../../src/cache/fill.ts";
+import { createDownloads } from "../../src/download/download.ts";
 import { createFakeSource, digestOfBytes, noise } from "./fill-source.ts";
 
 const [directory = "", size = "", seed = "", more = ""] = process.argv.slice(2);
 const silent = { info: () => undefined, warn: () => undefined };
 const store = await createFilesystemStore({ directory, maxBytes: 1e12, minFreeBytes: 0 }, { log: silent });
-const fills = createFills({ maxFills: 1, idleTimeoutMs: 60_000 }, { store, log: silent });
+const fills = createFills(
+  { maxFills: 1 },
+  { store, log: silent, downloads: createDownloads({ idleTimeoutMs: 60_000 }) },
+);
 const bytes = noise(Number(size), Number(seed));
 const source = createFakeSource({
   bytes,

@@ -5,6 +5,7 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { createFills } from "../../../src/cache/fill.ts";
+import { createDownloads } from "../../../src/download/download.ts";
 import { type Break, createFakeSource, digestOfBytes, noise } from "../../support/fill-source.ts";
 import { createMemoryStore, type Step } from "../../support/memory-store.ts";
 
@@ -84,10 +85,11 @@ async function checkCase(input: typeof cases extends fc.Arbitrary<infer T> ? T :
   const isLeftWrong = input.left !== undefined && input.left.length > 0 && !input.left.isRight;
   const isHarmless = !input.isWrong && !isLeftWrong;
 
-  const fills = createFills(
-    { maxFills: 1, idleTimeoutMs: 5000 },
-    { store, log: silent, random: Math.random, sleep: async (_ms, signal) => signal.throwIfAborted() },
+  const downloads = createDownloads(
+    { idleTimeoutMs: 5000 },
+    { random: Math.random, sleep: async (_ms, signal) => signal.throwIfAborted() },
   );
+  const fills = createFills({ maxFills: 1 }, { store, log: silent, downloads });
   let piece = 0;
   const reading: Promise<void>[] = [];
   const waiting = input.readers.map(toReader).toSorted((a, b) => a.joinsAt - b.joinsAt);

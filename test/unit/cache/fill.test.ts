@@ -1,6 +1,7 @@
 /** Fills over a store in memory: one download, many readers, and everything that may go wrong on either side. */
 import { describe, expect, test } from "bun:test";
 import { createFills, type Fill, type FillResult, type Fills } from "../../../src/cache/fill.ts";
+import { createDownloads } from "../../../src/download/download.ts";
 import { StoreError } from "../../../src/cache/store.ts";
 import { RegistryError, UpstreamError } from "../../../src/errors.ts";
 import { createFakeSource, digestOfBytes, drain, noise } from "../../support/fill-source.ts";
@@ -18,11 +19,9 @@ interface Setup {
 function setup(options: MemoryStoreOptions & { maxFills?: number; idleTimeoutMs?: number } = {}): Setup {
   const store = createMemoryStore(options);
   const waits: number[] = [];
-  const fills = createFills(
-    { maxFills: options.maxFills ?? 10, idleTimeoutMs: options.idleTimeoutMs ?? 5000 },
+  const downloads = createDownloads(
+    { idleTimeoutMs: options.idleTimeoutMs ?? 5000 },
     {
-      store,
-      log: silent,
       random: () => 0,
       sleep: async (ms, signal) => {
         signal.throwIfAborted();
@@ -30,6 +29,7 @@ function setup(options: MemoryStoreOptions & { maxFills?: number; idleTimeoutMs?
       },
     },
   );
+  const fills = createFills({ maxFills: options.maxFills ?? 10 }, { store, log: silent, downloads });
   return { store, fills, waits };
 }
 

@@ -2,6 +2,7 @@
 import { expect, test } from "bun:test";
 import { readdir } from "node:fs/promises";
 import { createFills } from "../../../src/cache/fill.ts";
+import { createDownloads } from "../../../src/download/download.ts";
 import { createFilesystemStore } from "../../../src/cache/filesystem.ts";
 import { createFakeSource, digestOfBytes, drain, noise } from "../../support/fill-source.ts";
 import { createTempDir, type TempDir } from "../../support/temp-dir.ts";
@@ -44,7 +45,10 @@ test("[T20] twenty kills in mid-fill: each next process goes on, no files pile u
   expect(last).toBeLessThan(SIZE);
 
   const store = await createFilesystemStore({ directory: dir.path, maxBytes: 1e9, minFreeBytes: 0 }, { log: silent });
-  const fills = createFills({ maxFills: 1, idleTimeoutMs: 5000 }, { store, log: silent });
+  const fills = createFills(
+    { maxFills: 1 },
+    { store, log: silent, downloads: createDownloads({ idleTimeoutMs: 5000 }) },
+  );
   const source = createFakeSource({ bytes, pieceBytes: () => 20_000 });
   const fill = fills.join(digestOfBytes(bytes), source.open);
   const got = fill === undefined ? undefined : await drain(fill.follow({ first: 0, last: undefined }));

@@ -1,6 +1,7 @@
 /** What a fill wrote last is given to a reader that is alone, and is nobody's burden otherwise. */
 import { describe, expect, test } from "bun:test";
 import { createFills } from "../../../src/cache/fill.ts";
+import { createDownloads } from "../../../src/download/download.ts";
 import { createRecent } from "../../../src/cache/recent.ts";
 import { createSpoolWriter } from "../../../src/cache/spool-writer.ts";
 import { createFakeSource, digestOfBytes, drain, noise } from "../../support/fill-source.ts";
@@ -85,7 +86,7 @@ describe("a fill", () => {
       },
     });
     const log = { info: () => undefined, warn: () => undefined };
-    const fills = createFills({ maxFills: 1, idleTimeoutMs: 5000 }, { store, log });
+    const fills = createFills({ maxFills: 1 }, { store, log, downloads: createDownloads({ idleTimeoutMs: 5000 }) });
     const fill = fills.join(digest, createFakeSource({ bytes, pieceBytes: () => 50_000 }).open);
     const got = await Promise.all(
       Array.from({ length: readers }, () => drain(fill?.follow({ first: 0, last: undefined }) ?? new ReadableStream())),

@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { readdir } from "node:fs/promises";
 import path from "node:path";
 import { createFills } from "../../../src/cache/fill.ts";
+import { createDownloads } from "../../../src/download/download.ts";
 import { createFilesystemStore } from "../../../src/cache/filesystem.ts";
 import { type Store, StoreError } from "../../../src/cache/store.ts";
 import { createFakeSource, digestOfBytes, drain, noise } from "../../support/fill-source.ts";
@@ -29,7 +30,10 @@ describe.skipIf(!mayMount())("on a small disk", () => {
 
   async function pull(store: Store, size: number, isTotalTold: boolean) {
     const bytes = noise(size, size);
-    const fills = createFills({ maxFills: 1, idleTimeoutMs: 5000 }, { store, log: silent });
+    const fills = createFills(
+      { maxFills: 1 },
+      { store, log: silent, downloads: createDownloads({ idleTimeoutMs: 5000 }) },
+    );
     const source = createFakeSource({ bytes, isTotalTold, pieceBytes: () => 50_000 });
     const fill = fills.join(digestOfBytes(bytes), source.open);
     if (fill === undefined) throw new Error("refused");

@@ -3,6 +3,7 @@
  * is a tenth of a second and more here instead of 25 s: what counts is that no stage has a time of its own beside it.
  */
 import { afterAll, beforeEach, describe, expect, test } from "bun:test";
+import { createDownloads } from "../../../src/download/download.ts";
 import { RegistryError } from "../../../src/errors.ts";
 import { createClientLimits } from "../../../src/proxy/client-limits.ts";
 import { createPush } from "../../../src/proxy/push.ts";
@@ -69,7 +70,7 @@ function handlerOf(client: UpstreamClient, ...urls: [string, ...string[]]) {
       originOf,
       clients: createClients({ sealer, map: () => map, now: Date.now }),
       access,
-      pull: createPull(access, undefined),
+      pull: createPull({ access, downloads: createDownloads({ idleTimeoutMs: 5000 }), cache: undefined }),
       limits: createClientLimits({ requests: undefined, transfers: undefined }, () => performance.now()),
       loginLimit: createLoginLimit(() => performance.now()),
       push: createPush(
