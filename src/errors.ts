@@ -71,15 +71,22 @@ export class RegistryError extends Error {
  * - `refused-address`: a redirect, realm or name led to an address the rules forbid (protocol R108); nothing was dialled
  * - `bad-answer`: redirect loop, unreadable token, a downgrade to http, a body that broke
  * - `token`: the token server failed (5xx, 429): not a verdict about the repository
+ * - `limited`: the registry counts pulls, and this account may not ask again yet; nothing was asked, or 429 answered
  * - `overload`: we fetch too much from this registry already; nothing was dialled, and nothing is said about the registry
  */
-export type UpstreamErrorKind = "connect" | "tls" | "timeout" | "refused-address" | "bad-answer" | "token" | "overload";
+export type UpstreamErrorKind =
+  "connect" | "tls" | "timeout" | "refused-address" | "bad-answer" | "token" | "limited" | "overload";
+
+/** How far a request came that brought no answer: to no connection at all, or to one that stayed silent for the whole header time-out. */
+export type Reach = "unreached" | "silent";
 
 export interface UpstreamErrorOptions {
-  /** Status of the token server, for `token`; of the storage that refused a signed URL, for `bad-answer`. */
+  /** 429 for `limited`; of the token server, for `token`; of the storage that refused a signed URL, for `bad-answer`. */
   status?: number;
-  /** Value of the upstream's Retry-After, as it came; for `overload` ours, seconds. */
+  /** Value of the upstream's Retry-After, as it came; for `limited` and `overload` ours, seconds. */
   retryAfter?: string;
+  /** Where it says something about the host. */
+  reach?: Reach | undefined;
   cause?: unknown;
 }
 
@@ -88,6 +95,7 @@ export class UpstreamError extends Error {
   readonly kind: UpstreamErrorKind;
   readonly status: number | undefined;
   readonly retryAfter: string | undefined;
+  readonly reach: Reach | undefined;
 
   constructor(kind: UpstreamErrorKind, message: string, options: UpstreamErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
@@ -95,5 +103,6 @@ export class UpstreamError extends Error {
     this.kind = kind;
     this.status = options.status;
     this.retryAfter = options.retryAfter;
+    this.reach = options.reach;
   }
 }

@@ -62,6 +62,11 @@ export function errorOfFailure(error: UpstreamError): RegistryError {
   switch (error.kind) {
     case "timeout":
       return new RegistryError("UNAVAILABLE", "the registry did not answer in time", { status: 503, ...cause });
+    case "limited":
+      return new RegistryError("TOOMANYREQUESTS", "the registry limits its pulls: try again later", {
+        headers: [["Retry-After", readableRetryAfter(error.retryAfter) ?? DEFAULT_RETRY_AFTER]],
+        ...cause,
+      });
     case "token":
       if (error.status === 429) {
         return new RegistryError(

@@ -15,6 +15,7 @@ import { NO_METER, type UpstreamMeter, metered } from "./meter.ts";
 import { createOutlets } from "./outlet.ts";
 import type { OutgoingProxies } from "./proxy.ts";
 import type { Credential, Identity, UpstreamRequest, UpstreamResponse } from "./request.ts";
+import { createQuota, type Quota, type QuotaNotice } from "./quota.ts";
 import { createTokens } from "./token.ts";
 import { createTransfers, type TransferReading } from "./transfers.ts";
 import { type Verdict, type VerifyOptions, verify } from "./verify.ts";
@@ -25,6 +26,7 @@ export type { Lookup } from "./dial.ts";
 export type { OutgoingProxies } from "./proxy.ts";
 export type { Credential, Identity, UpstreamRequest, UpstreamResponse } from "./request.ts";
 export type { ContentFault, UpstreamMeter, UpstreamOutcome } from "./meter.ts";
+export type { QuotaReading } from "./quota.ts";
 export type { OutgoingBody } from "./outgoing-body.ts";
 export type { Location, UpstreamWrite, WriteResponse } from "./write.ts";
 export type { TransferReading } from "./transfers.ts";
@@ -64,13 +66,8 @@ export interface UpstreamDependencies {
   readonly meter?: UpstreamMeter;
 }
 
-export interface UpstreamNotice {
-  /** Key of the registry. */
-  readonly registry: string;
-  /** Host of the upstream or realm concerned. */
-  readonly host: string;
-  readonly message: string;
-}
+/** `registry` is its key, `host` the upstream's or realm's. */
+export type UpstreamNotice = QuotaNotice;
 
 export interface UpstreamClient {
   /**
@@ -92,6 +89,8 @@ export interface UpstreamClient {
   verify(registry: Registry, credential: Credential, options: VerifyOptions): Promise<Verdict>;
   /** The registry whose upstream named this realm in a challenge lately. A look-up only: nothing is fetched (compat C34). */
   knownRealm(realmUrl: string): Registry | undefined;
+  /** What accounts have left, and whom to ask as. */
+  readonly quota: Pick<Quota, "inTurn" | "isShort" | "readings">;
   /** The blobs that are under way or wait, by registry. */
   transfers(): readonly TransferReading[];
   /** Ends idle connections and the SOCKS bridges. */
@@ -119,7 +118,8 @@ export function createUpstreamClient(
   const http = createHttp({ version: options.version, headerTimeoutMs, idleTimeoutMs }, { dial, outlets, meter });
   const askTokenServer = (request: HttpRequest) =>
     metered(http.exchange(request), (outcome) => meter.tokenAnswered(request.registry.key, outcome));
-  const tokens = createTokens({ exchange: askTokenServer, now, timeoutMs: headerTimeoutMs });
+  const quota = createQuota(options.proxies ?? {}, { now, notice });
+  const tokens = createTokens({ quota, exchange: askTokenServer, now, timeoutMs: headerTimeoutMs });
   const onForeignRealm = (registry: Registry, { host }: URL) =>
     notice({
       registry: registry.key,
@@ -146,7 +146,8 @@ export function createUpstreamClient(
     const { registry, identity, signal, deadlineMs } = request;
     const answered = await askInTurn({
       upstreams: upstreamsFor(request),
-      ask: (candidate) => counted(registry, attempt(candidate, request, authorizer)),
+      ask: (candidate) =>
+        quota.ofUpstream(candidate, request, () => counted(registry, attempt(candidate, request, authorizer))),
       credentialOrigin: identity.kind === "credential" ? identity.credential.origin : undefined,
       onFailure: ({ origin }, message) => notice({ registry: registry.key, host: new URL(origin).host, message }),
       signal,
@@ -173,6 +174,7 @@ export function createUpstreamClient(
     verify: (registry, credential, verifyOptions) =>
       verify({ registry, credential, options: verifyOptions }, { http, tokens }),
     knownRealm: authorizer.knownRealm,
+    quota,
     transfers: transfers.readings,
     close: outlets.close,
   };

@@ -90,7 +90,7 @@ export function createCredentials(dependencies: CredentialsDependencies = {}): C
   /** A new secret has a new id, so that it never uses the tokens of the old one. */
   function credentialOf(origin: string, { username, password }: { username: string; password: string }): Credential {
     const hash = createHmac("sha256", idKey).update(JSON.stringify([origin, username, password]));
-    return { origin, id: `configured:${hash.digest("base64url")}`, username, password };
+    return { origin, id: `configured:${hash.digest("base64url")}`, username, password, account: username };
   }
 
   async function ask(entry: Entry): Promise<Held> {

@@ -45,7 +45,7 @@ export async function askInTurn(options: FailoverOptions): Promise<Answered> {
       const outcome = await tryOnce(upstream, options.ask);
       await keep(outcomes, upstream, outcome);
       if (isSettled(outcome, laterUpstreams(upstream, options))) return pick(outcomes, upstream);
-      options.onFailure(upstream, describe(outcome));
+      if (!isLimit(outcome)) options.onFailure(upstream, describe(outcome));
     }
     pending = pending.filter((upstream) => mayPass(outcomes.get(upstream)));
     const delayMs = (RETRY_DELAYS_MS[round] ?? Infinity) * (0.5 + options.random());
@@ -62,6 +62,11 @@ async function tryOnce(upstream: Upstream, ask: FailoverOptions["ask"]): Promise
     if (error instanceof UpstreamError) return { kind: "error", error };
     throw error;
   }
+}
+
+/** Told once when it begins, and then true of every request. */
+function isLimit(outcome: Outcome): boolean {
+  return outcome.kind === "error" && outcome.error.kind === "limited";
 }
 
 /** The latest outcome counts, but an answer tells more than the failure of a later try. */
@@ -113,7 +118,7 @@ function mostTelling(outcomes: ReadonlyMap<Upstream, Outcome>): Upstream {
 
 /** Low tells more. */
 function rank(outcome: Outcome): number {
-  if (outcome.kind === "error") return 3;
+  if (outcome.kind === "error") return isLimit(outcome) ? 1 : 3;
   const { status } = outcome.response;
   if (status === 401 || status === 403) return 0;
   if (status === 429) return 1;

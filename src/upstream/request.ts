@@ -17,6 +17,8 @@ export interface Credential {
   /** `"<token>"`: the password is an identity token, shown to token servers only (protocol R99). */
   readonly username: string;
   readonly password: string;
+  /** What metrics and logs may call it: the user name of a configured credential. A client's own has none. */
+  readonly account?: string;
 }
 
 /** In whose name the upstream is asked. */

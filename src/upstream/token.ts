@@ -10,6 +10,7 @@ import type { AddressRule } from "./address.ts";
 import { discardBody, readBody } from "./body.ts";
 import { type HttpRequest, type HttpResponse, nameOf } from "./http.ts";
 import { follow } from "./redirect.ts";
+import type { Quota } from "./quota.ts";
 import type { Credential } from "./request.ts";
 import { type Limits, waitFor } from "./wait.ts";
 
@@ -49,6 +50,8 @@ export interface Tokens {
 }
 
 export interface TokensDependencies {
+  /** Leaves alone who was told to wait. */
+  readonly quota: Pick<Quota, "through">;
   readonly exchange: (request: HttpRequest) => Promise<HttpResponse>;
   /** Wall clock, milliseconds. */
   readonly now: () => number;
@@ -67,7 +70,8 @@ const MAX_LIFETIME_SECONDS = 12 * 60 * 60;
 /** Renewed before it ends, as BuildKit does (protocol R97). */
 const USED_SHARE = 0.9;
 
-export function createTokens({ exchange, now, timeoutMs }: TokensDependencies): Tokens {
+export function createTokens(dependencies: TokensDependencies): Tokens {
+  const { now, timeoutMs } = dependencies;
   const cache = new LRUCache<string, { token: string; renewAtMs: number }>({
     maxSize: MAX_CACHED_CHARACTERS,
     sizeCalculation: ({ token }, key) => token.length + key.length,
@@ -78,7 +82,7 @@ export function createTokens({ exchange, now, timeoutMs }: TokensDependencies): 
   async function obtain(key: string, request: TokenRequest): Promise<TokenAnswer> {
     // The flight is everybody's: neither the first client's leaving nor its deadline may end it for the others.
     const limits = { signal: new AbortController().signal, deadlineMs: performance.now() + timeoutMs };
-    const fetched = await fetchToken(request, limits, exchange);
+    const fetched = await fetchToken(request, limits, dependencies);
     if (fetched.kind === "denied") return fetched;
     // The local moment of receipt counts: issued_at is wrong wherever a clock is (protocol R96).
     cache.set(key, { token: fetched.token, renewAtMs: now() + fetched.lifetimeSeconds * 1000 * USED_SHARE });
@@ -95,7 +99,7 @@ export function createTokens({ exchange, now, timeoutMs }: TokensDependencies): 
       flights.set(key, flight);
       return waitFor(flight, { ...limits, what: `token of ${nameOf(request.realm)}` });
     },
-    fetch: (request, limits) => fetchToken(request, limits, exchange),
+    fetch: (request, limits) => fetchToken(request, limits, dependencies),
     drop(request, token) {
       const key = keyOf(request);
       if (cache.peek(key)?.token === token) cache.delete(key);
@@ -116,10 +120,12 @@ type Fetched =
 async function fetchToken(
   request: TokenRequest,
   limits: Limits,
-  exchange: TokensDependencies["exchange"],
+  { quota, exchange }: TokensDependencies,
 ): Promise<Fetched> {
-  const what = nameOf(request.realm);
-  const response = await ask(request, limits, exchange);
+  const { registry, realm, credential } = request;
+  const what = nameOf(realm);
+  const asking = { registry, origin: realm.origin, credential, subject: "tokens" } as const;
+  const response = await quota.through(asking, limits, () => ask(request, limits, exchange));
   if (response.status === 200) return parseToken(await readAnswer(response, limits, what), what);
   await discardBody(response.body);
   if (isRefusal(response.status, request)) return { kind: "denied" };

@@ -71,7 +71,7 @@ describe("a refusal", () => {
     ["GET /v2/ghcr/org/private/manifests/latest", () => undefined, 401],
     ["GET /v2/quay/org/app/manifests/none", () => undefined, 404],
     ["PUT /v2/quay/org/app/manifests/x", () => undefined, 405],
-    ["GET /v2/quay/org/app/manifests/latest", () => (farm.quay.faults.manifest.status = 429), 429],
+    ["GET /v2/quay/org/app/tags/list", () => (farm.quay.faults.tags.status = 429), 429],
     ["GET /v2/quay/org/app/manifests/latest", () => (farm.quay.faults.manifest.html = true), 502],
     ["GET /v2/quay/org/app/manifests/latest", () => (farm.quay.faults.manifest.status = 503), 503],
     ["GET /nothing", () => undefined, 404],

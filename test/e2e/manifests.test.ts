@@ -285,39 +285,45 @@ describe("what must not pass", () => {
 
 describe("an upstream in trouble", () => {
   test("[R39, T8] 429 stays 429 with its Retry-After, and gets one where there is none", async () => {
-    farm.quay.faults.manifest.status = 429;
-    farm.quay.faults.manifest.retryAfter = "77";
-    const told = await farm.ask("/v2/quay/org/app/manifests/latest");
+    const own = await startFarm();
+    own.quay.faults.manifest = { status: 429, retryAfter: "77" };
+    const told = await own.ask("/v2/quay/org/app/manifests/latest");
     expect([told.status, told.headers.get("retry-after")]).toEqual([429, "77"]);
     expect((await json(told)).errors[0]?.code).toBe("TOOMANYREQUESTS");
-    delete farm.quay.faults.manifest.retryAfter;
-    const untold = await farm.ask("/v2/quay/org/app/manifests/latest");
+    own.ghcr.faults.manifest = { status: 429 };
+    const untold = await own.ask("/v2/ghcr/org/app/manifests/latest");
     expect(Number(untold.headers.get("retry-after"))).toBeGreaterThan(0);
     await untold.text();
+    await own.stop();
   });
 
-  test("[R210] 429 is JSON for the client, whatever the registry's page looks like", async () => {
-    for (const [body, contentType] of [
-      ["<html>Too Many Requests (HAP429)</html>", "text/html"],
-      ["toomanyrequests: You have reached your unauthenticated pull rate limit.", "text/plain"],
-      ["", "application/json"],
-      ['{"errors":[{"code":"DENIED"}]}', "application/json"],
-    ] as const) {
-      farm.quay.faults.manifest = { status: 429, body, contentType };
-      const answer = await farm.ask("/v2/quay/org/app/manifests/latest");
+  test.each([
+    ["<html>Too Many Requests (HAP429)</html>", "text/html"],
+    ["toomanyrequests: You have reached your unauthenticated pull rate limit.", "text/plain"],
+    ["", "application/json"],
+    ['{"errors":[{"code":"DENIED"}]}', "application/json"],
+  ] as const)("[R210] 429 is JSON for the client, whatever the registry's page looks like: %s", async (body, type) => {
+    const own = await startFarm();
+    own.quay.faults.manifest = { status: 429, body, contentType: type };
+    own.quay.faults.tags = { status: 429, body, contentType: type };
+    for (const path of ["manifests/latest", "tags/list"]) {
+      const answer = await own.ask(`/v2/quay/org/app/${path}`);
       expect(answer.status).toBe(429);
       expect((await json(answer)).errors[0]?.code).toBe("TOOMANYREQUESTS");
     }
+    await own.stop();
   });
 
   test("[R39, R178] a storm of fifty is told 429 fifty times, at once, and none is asked twice", async () => {
-    farm.quay.faults.manifest.status = 429;
-    const answers = await Promise.all(Array.from({ length: 50 }, () => farm.ask("/v2/quay/org/app/manifests/latest")));
+    const own = await startFarm();
+    own.quay.faults.manifest.status = 429;
+    const answers = await Promise.all(Array.from({ length: 50 }, () => own.ask("/v2/quay/org/app/manifests/latest")));
     for (const answer of answers) {
       expect([answer.status, Number(answer.headers.get("retry-after")) > 0]).toEqual([429, true]);
       await answer.text();
     }
-    expect(farm.quay.count()).toBeLessThanOrEqual(50);
+    expect(own.quay.count()).toBeLessThanOrEqual(50);
+    await own.stop();
   });
 
   test("[R262] a 503 that passes is not seen by the client", async () => {

@@ -120,8 +120,6 @@ describe("when none has it, the answer is", () => {
   test.each([
     ["404 when all say so", [404, 404], 404],
     ["the failure when one that failed might have had it", [404, 503], 503],
-    ["429 rather than 404", [404, 429], 429],
-    ["429 rather than 5xx", [503, 429], 429],
     ["the first upstream's where they fail alike", [502, 504], 502],
   ] as const)("%s", async (_, [a, b], expected) => {
     const first = await statusHost(a);
@@ -129,6 +127,13 @@ describe("when none has it, the answer is", () => {
     const answer = await testClient().send(ask(registryAt([first.url, second.url])));
     expect(answer.status).toBe(expected);
     expect(new TextDecoder().decode(await bytesOf(answer))).toBe("body");
+  });
+
+  test.each([404, 503, "reset"])("[R211] that pulls are limited rather than %p", async (other) => {
+    const first = await statusHost(other);
+    const second = await statusHost(429);
+    const error = await failureOf(testClient().send(ask(registryAt([first.url, second.url]))));
+    expect(error).toMatchObject({ kind: "limited", status: 429, retryAfter: "60" });
   });
 
   test("an error when one is absent and the other unreachable", async () => {
@@ -161,18 +166,20 @@ describe("a try again", () => {
     if (status === 500) expect(host.requests).toHaveLength(3);
   });
 
-  test.each([400, 404, 429, 501])("is not made for %d", async (status) => {
+  test.each([400, 404, 501])("is not made for %d", async (status) => {
     const host = await statusHost(status);
     await bytesOf(await testClient().send(ask(registryAt(host.url))));
     expect(host.requests).toHaveLength(1);
   });
 
   test("[R211] is not made where Retry-After asks for more patience", async () => {
-    for (const status of [429, 503]) {
-      const host = await wireHost(answering(`HTTP/1.1 ${status} X\r\nRetry-After: 30\r\nContent-Length: 0\r\n\r\n`));
-      const answer = await testClient().send(ask(registryAt(host.url)));
-      expect([answer.status, answer.headers.get("retry-after"), host.requests.length]).toEqual([status, "30", 1]);
-    }
+    const overloaded = await wireHost(answering("HTTP/1.1 503 X\r\nRetry-After: 30\r\nContent-Length: 0\r\n\r\n"));
+    const answer = await testClient().send(ask(registryAt(overloaded.url)));
+    expect([answer.status, answer.headers.get("retry-after"), overloaded.requests.length]).toEqual([503, "30", 1]);
+    const limiting = await wireHost(answering("HTTP/1.1 429 X\r\nRetry-After: 30\r\nContent-Length: 0\r\n\r\n"));
+    const error = await failureOf(testClient().send(ask(registryAt(limiting.url))));
+    expect(error).toMatchObject({ kind: "limited", retryAfter: "30" });
+    expect(limiting.requests).toHaveLength(1);
   });
 
   test("is not made when the deadline would pass meanwhile", async () => {

@@ -3,6 +3,7 @@ import { ask, bytesOf, failureOf, fakeRegistry, registryAt, testClient } from ".
 import { makeImage } from "../../support/images.ts";
 import { answering, wireHost } from "./wire.ts";
 import type { HttpRequest, HttpResponse } from "../../../src/upstream/http.ts";
+import { createQuota } from "../../../src/upstream/quota.ts";
 import { createTokens } from "../../../src/upstream/token.ts";
 
 const image = makeImage();
@@ -141,12 +142,15 @@ describe("a token answer", () => {
     expect(registry.tokenRequests).toHaveLength(1);
   });
 
-  test.each(["37", undefined])("[R211] of 429 keeps its Retry-After %p and is not asked again", async (retryAfter) => {
+  test.each([
+    ["37", "37"],
+    [undefined, "60"],
+  ])("[R211] of 429 keeps its Retry-After %p and is not asked again", async (retryAfter, told) => {
     const registry = await bearerRegistry();
     registry.faults.token.status = 429;
     if (retryAfter !== undefined) registry.faults.token.retryAfter = retryAfter;
     const error = await failureOf(testClient().send(ask(registryAt(registry.url))));
-    expect(error).toMatchObject({ kind: "token", status: 429, retryAfter });
+    expect(error).toMatchObject({ kind: "token", status: 429, retryAfter: told });
     expect(registry.tokenRequests).toHaveLength(1);
   });
 
@@ -189,7 +193,9 @@ test("[R112] drop() leaves alone the token that has taken the refused one's plac
     const body = new Response(JSON.stringify({ token: `t${++serial}` })).body;
     return { status: 200, headers: new Headers(), body, url, addressKind: "public" };
   };
-  const tokens = createTokens({ exchange, now: () => 0, timeoutMs: 1_000 });
+  const quota = createQuota({}, { now: () => 0, notice: () => undefined });
+  const tokens = createTokens({ quota, exchange, now: () => 0, timeoutMs: 1_000 });
+
   const realm = new URL("https://auth.test/token");
   const rule = { kind: "configured" } as const;
   const request = {
