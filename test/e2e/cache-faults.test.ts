@@ -1,10 +1,9 @@
 /** The cache when things break: registries, token servers, disks, processes. A pull goes on, and nothing wrong is ever kept. */
-import { Database } from "bun:sqlite";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { closeSync, openSync, writeSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import path from "node:path";
-import { type Cached, keptIn, spoolsIn, startCached } from "../support/cached.ts";
+import { type Cached, ageGrants, keptIn, spoolsIn, startCached } from "../support/cached.ts";
 import { layerOf } from "../support/farm.ts";
 import { digestOf, makeImage } from "../support/images.ts";
 import { openRaw } from "../support/raw-http.ts";
@@ -55,43 +54,6 @@ describe("a registry that is gone", () => {
       last = await own.pull(`${repository}/manifests/latest`);
     }
     expect(last.cache).toBe("REVALIDATED");
-  });
-
-  test.each([
-    ["500", { status: 500 }],
-    ["429", { status: 429, retryAfter: "60" }],
-    ["silence", { stallBeforeHeaders: true }],
-    ["a broken connection", { hangUp: "reset" as const }],
-  ])("[T9] its token server answers with %s: what is kept is served, within five seconds", async (_title, fault) => {
-    await using own = await startCached({ seed: "token" });
-    const { ghcr } = own.farm;
-    const layer = layerOf(own.farm.images.ghcr);
-    const repository = "/v2/ghcr/org/app";
-    for (const what of ["manifests/latest", `blobs/${layer}`]) await own.pull(`${repository}/${what}`);
-    await own.layover.stop();
-    ageGrants(own.directory, 20 * MINUTE_MS);
-    ghcr.expireTokens();
-    Object.assign(ghcr.faults.token, fault);
-    await own.restart(); // it knows no token any more
-    const begun = performance.now();
-    const manifest = await own.pull(`${repository}/manifests/latest`);
-    expect([manifest.status, manifest.cache]).toEqual([200, "STALE"]);
-    expect((await own.pull(`${repository}/blobs/${layer}`)).cache).toBe("HIT");
-    expect(performance.now() - begun).toBeLessThan(5_000);
-    ghcr.release();
-  });
-
-  test("[T9] its token server refuses anonymous clients: the repository is public no more", async () => {
-    await using own = await startCached({ seed: "refused" });
-    const { ghcr } = own.farm;
-    const layer = layerOf(own.farm.images.ghcr);
-    const repository = "/v2/ghcr/org/app";
-    for (const what of ["manifests/latest", `blobs/${layer}`]) await own.pull(`${repository}/${what}`);
-    ghcr.expireTokens();
-    ghcr.faults.token.status = 403;
-    expect((await own.pull(`${repository}/manifests/latest`)).status).toBe(401);
-    expect((await own.pull(`${repository}/blobs/${layer}`)).status).toBe(401);
-    expect((await own.pull(`${repository}/manifests/${own.farm.images.ghcr.digest}`)).status).toBe(401);
   });
 });
 
@@ -299,12 +261,6 @@ describe("a process", () => {
     expect(own.farm.quay.count({ method: "HEAD", path: /blobs/ })).toBe(1);
   });
 });
-
-/** As if the grants had been given so long ago. The program must not run. */
-function ageGrants(directory: string, byMs: number): void {
-  using records = new Database(path.join(directory, "records.sqlite"));
-  records.run("UPDATE grants SET checkedMs = checkedMs - ?", [byMs]);
-}
 
 async function anonymousToken(own: Cached): Promise<string> {
   const { token } = (await (await own.ask("/token/ghcr")).json()) as { token: string };

@@ -2,6 +2,7 @@
  * What tests of the cache share: a farm with a cache directory of its own that can be stopped, killed and started again on
  * the same directory and registries, and what lies in that directory.
  */
+import { Database } from "bun:sqlite";
 import { createHash } from "node:crypto";
 import { readdir, stat } from "node:fs/promises";
 import path from "node:path";
@@ -139,6 +140,12 @@ export async function spoolsIn(directory: string): Promise<{ name: string; bytes
   const names = await readdir(folder, { recursive: true }).catch(() => []);
   const files = names.filter((name) => path.basename(name).startsWith("sha"));
   return Promise.all(files.map(async (name) => ({ name, bytes: (await stat(path.join(folder, name))).size })));
+}
+
+/** As if the grants had been given so long ago. The program must not run. */
+export function ageGrants(directory: string, byMs: number): void {
+  using records = new Database(path.join(directory, "records.sqlite"));
+  records.run("UPDATE grants SET checkedMs = checkedMs - ?", [byMs]);
 }
 
 /** Reads an answer without keeping it. */
