@@ -87,8 +87,6 @@ export function createCachedManifests(cache: Cache, access: Access, grants: Gran
     const wasFailing = outages.isFailing(registry);
     const mustWait = outages.isDown(registry);
     const last = wasFailing ? await stale() : undefined;
-    const limit = outages.limit(registry);
-    if (mustWait && last === undefined && limit !== undefined) throw limit;
     if (mustWait && last !== undefined) return last;
     const checking = revalidate(request, tag, known);
     checking.catch(() => undefined); // when nobody waits for it any more

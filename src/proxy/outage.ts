@@ -1,6 +1,7 @@
 /**
  * Registries that gave no answer lately. While one is down, what is cached is served without waiting for it; after each
- * window one request is let through to see whether it is back (lessons T6, T8). Learnt from traffic, nothing is polled.
+ * window one request is let through to see whether it is back (lesson T6). Learnt from traffic, nothing is polled. The limit
+ * of an account is no outage: `upstream/quota.ts` knows it.
  */
 import type { RegistryError } from "../errors.ts";
 import type { Registry } from "../registry/registry.ts";
@@ -10,22 +11,20 @@ export interface Outages {
   isFailing(registry: Registry): boolean;
   /** True when what is cached should be served without asking. False once per window, for the request that then finds out. */
   isDown(registry: Registry): boolean;
-  /** The 429 that holds for everybody now: asking again would only prolong it (protocol R211). */
-  limit(registry: Registry): RegistryError | undefined;
-  /** No answer, 5xx, or 429 with its Retry-After. */
+  /** No answer, or 5xx with its Retry-After; 429 is passed over, for the registry answers others. */
   failed(registry: Registry, error: RegistryError): void;
   answered(registry: Registry): void;
 }
 
 /** Long enough to spare a dead registry, short enough that nobody notices when it is back. */
 const WINDOW_MS = 30_000;
-/** Registries ask for hours when a quota is used up; a look in between costs one request. */
+/** Registries may ask for hours; a look in between costs one request. */
 const MAX_WINDOW_MS = 15 * 60_000;
 
 /** @param now milliseconds, monotonic */
 export function createOutages(now: () => number): Outages {
   // One entry per registry of the map.
-  const outages = new Map<string, { probeAtMs: number; limit: RegistryError | undefined }>();
+  const outages = new Map<string, { probeAtMs: number }>();
 
   function windowOf(error: RegistryError): number {
     const retryAfter = error.headers.find(([name]) => name === "Retry-After")?.[1] ?? "";
@@ -38,15 +37,11 @@ export function createOutages(now: () => number): Outages {
       const outage = outages.get(key);
       if (outage === undefined) return false;
       if (now() < outage.probeAtMs) return true;
-      outages.set(key, { ...outage, probeAtMs: now() + WINDOW_MS }); // this caller probes; the others wait for what it finds
+      outages.set(key, { probeAtMs: now() + WINDOW_MS }); // this caller probes; the others wait for what it finds
       return false;
     },
-    limit({ key }) {
-      const outage = outages.get(key);
-      return outage !== undefined && now() < outage.probeAtMs ? outage.limit : undefined;
-    },
     failed({ key }, error) {
-      outages.set(key, { probeAtMs: now() + windowOf(error), limit: error.status === 429 ? error : undefined });
+      if (error.status !== 429) outages.set(key, { probeAtMs: now() + windowOf(error) });
     },
     answered({ key }) {
       outages.delete(key);
