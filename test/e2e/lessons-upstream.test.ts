@@ -4,7 +4,6 @@
  */
 import { describe, expect, test } from "bun:test";
 import { type Cached, drain, startCached } from "../support/cached.ts";
-import type { AnswerFaults } from "../support/fake-faults.ts";
 import { layerOf } from "../support/farm.ts";
 import { makeImage } from "../support/images.ts";
 import { programCommand, startLayover } from "../support/layover.ts";
@@ -17,38 +16,26 @@ const WAYS: [name: string, isCached: boolean][] = [
 ];
 
 describe("a blob whose connection is reset at 60 %, from a registry that is slow then", () => {
-  test.each(WAYS.slice(0, 1))(
-    "[T3, R262] %s: resumed there, at most 1.01 times its bytes, unseen",
-    async (_name, isCached) => {
-      await using own = await startCached({ seed: "reset", isCached });
-      const { quay } = own.farm;
-      const { layer, path } = own.fresh([20 * MB]);
-      await own.pull(`${path}/manifests/latest`);
-      const before = quay.bytesSent;
-      quay.faults.blob = resetOnce({ atBytes: 12 * MB, bytesPerSecond: 40 * MB, slowerBytesPerSecond: 8 * MB });
-      const answer = await own.ask(`${path}/blobs/${layer}`);
-      expect([answer.status, answer.headers.get("content-length")]).toEqual([200, String(20 * MB)]);
-      expect(await drain(answer)).toEqual({ bytes: 20 * MB, digest: layer });
-      expect(quay.bytesSent - before).toBeLessThanOrEqual(20 * MB * 1.01);
-      expect(rangesAsked(own).some((first) => first > 11.8 * MB && first <= 12 * MB)).toBe(true);
-    },
-  );
+  test.each(WAYS)("[T3, R262] %s: resumed there, at most 1.01 times its bytes, unseen", async (_name, isCached) => {
+    await using own = await startCached({ seed: "reset", isCached });
+    const { quay } = own.farm;
+    const { layer, path } = own.fresh([20 * MB]);
+    await own.pull(`${path}/manifests/latest`);
+    const before = quay.bytesSent;
+    Object.assign(quay.faults.blob, { stallAfterBytes: 12 * MB, cutAfterBytes: 12 * MB, times: 1 });
+    const answer = await own.ask(`${path}/blobs/${layer}`);
+    expect([answer.status, answer.headers.get("content-length")]).toEqual([200, String(20 * MB)]);
+    const drained = drain(answer, (bytes) => {
+      // What was sent is here: nothing is lost between two sockets, which is no fault of anybody.
+      if (bytes < 11.9 * MB || quay.faults.blob.bytesPerSecond !== undefined) return;
+      quay.faults.blob = { bytesPerSecond: 8 * MB };
+      quay.release();
+    });
+    expect(await drained).toEqual({ bytes: 20 * MB, digest: layer });
+    expect(quay.bytesSent - before).toBeLessThanOrEqual(20 * MB * 1.01);
+    expect(rangesAsked(own).some((first) => first > 11.8 * MB && first <= 12 * MB)).toBe(true);
+  });
 });
-
-/** The first whole answer is reset; what follows is slower. */
-function resetOnce(figures: { atBytes: number; bytesPerSecond: number; slowerBytesPerSecond: number }): AnswerFaults {
-  let isReset = false;
-  const faults: AnswerFaults = {
-    bytesPerSecond: figures.bytesPerSecond,
-    cutAfterBytes: figures.atBytes,
-    match: () => {
-      if (isReset) Object.assign(faults, { cutAfterBytes: undefined, bytesPerSecond: figures.slowerBytesPerSecond });
-      isReset = true;
-      return true;
-    },
-  };
-  return faults;
-}
 
 /** Where the ranges began that the registry was asked for. */
 function rangesAsked({ farm }: Cached): number[] {
@@ -182,7 +169,7 @@ describe("a storm of tags that are not there", () => {
 });
 
 describe("storage that takes signed URLs for a while", () => {
-  test.each(WAYS.slice(0, 1))(
+  test.each(WAYS)(
     "[T24, R262, R149] %s: the registry is asked for a fresh one, and the storage sees no login",
     async (_name, isCached) => {
       await using own = await startCached({ seed: "expired", isCached });

@@ -148,13 +148,17 @@ export function ageGrants(directory: string, byMs: number): void {
   records.run("UPDATE grants SET checkedMs = checkedMs - ?", [byMs]);
 }
 
-/** Reads an answer without keeping it. */
-export async function drain(answer: Response): Promise<{ bytes: number; digest: string }> {
+/** Reads an answer without keeping it. @param seen called with the bytes so far */
+export async function drain(
+  answer: Response,
+  seen: (bytes: number) => void = () => undefined,
+): Promise<{ bytes: number; digest: string }> {
   const hash = createHash("sha256");
   let bytes = 0;
   for await (const piece of answer.body ?? []) {
     hash.update(piece);
     bytes += piece.byteLength;
+    seen(bytes);
   }
   return { bytes, digest: `sha256:${hash.digest("hex")}` };
 }
