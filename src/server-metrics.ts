@@ -63,6 +63,8 @@ export interface Metrics {
   /** A request that was none. */
   malformed(): void;
   readonly upstream: UpstreamMeter;
+  /** A stand-in, `by`, gave what `registry` could not; both are keys of the map. */
+  stoodIn(registry: string, by: string): void;
   readonly cache: CacheMeter;
   /** How the registries of the map did last, by key. */
   states(map: RegistryMap): Readonly<Record<string, RegistryState>>;
@@ -109,6 +111,7 @@ export function createMetrics(build: BuildInfo): Metrics {
       received: (registry, bytes) => counters.upstreamBytes.add(bytes, registry),
       refused: (registry, fault) => counters.refusedContent.add(1, registry, fault),
     },
+    stoodIn: (registry, by) => counters.standIns.add(1, registry, by),
     cache: {
       failed: (failure) => counters.cacheFailures.add(1, failure),
       damaged: () => counters.damaged.add(1),
@@ -178,6 +181,7 @@ function createCounters() {
       ["registry", "reason"],
       "Content from upstreams that was wrong, and was neither kept nor passed on whole",
     ),
+    standIns: counter("stand_in_answers_total", ["registry", "by"], "Content that another registry of the map gave"),
     fills: counter(
       "fills_total",
       ["result"],

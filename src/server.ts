@@ -16,6 +16,7 @@ import { createTokenHandler } from "./http/token.ts";
 import { createAccess } from "./proxy/access.ts";
 import { createClientLimits } from "./proxy/client-limits.ts";
 import { createClients } from "./proxy/client.ts";
+import { openToAll } from "./proxy/grants.ts";
 import { createLoginService } from "./proxy/login.ts";
 import { type OriginReader, createOriginReader } from "./proxy/origin.ts";
 import { type Sealer, createSealer } from "./proxy/seal.ts";
@@ -140,9 +141,14 @@ function createApplication(settings: Settings, { log, maps, build }: ServerDepen
     strictHosts: settings.hosts.strict,
   });
   const clients = createClients({ sealer, map, now: Date.now, users: guard?.users });
+  const standIns = {
+    registryOf: (key: string) => maps.current().byKey.get(key),
+    isOpenToAll: openToAll(cache?.cache),
+    answered: metrics.stoodIn,
+  };
   const access = createAccess(
     { sharePrivate: settings.sharePrivate, pseudonym: state.pseudonym },
-    { upstream, credentialOf: credentials.current, fingerprint: sealer.fingerprint },
+    { upstream, credentialOf: credentials.current, fingerprint: sealer.fingerprint, standIns },
   );
   const pull = createPull({
     access,

@@ -15,6 +15,7 @@ import type { Exchange } from "./exchange.ts";
 import type { Origin } from "./origin.ts";
 import { createPublicRepositories } from "./public-repositories.ts";
 import { errorOfFailure } from "./refusal.ts";
+import { type StandInAnswer, type StandInKnowledge, type StandInRequest, createStandIns } from "./stand-in.ts";
 import { rightToAsk } from "./users.ts";
 import { viaLine } from "./via.ts";
 
@@ -38,6 +39,7 @@ export interface Question {
   readonly path: string;
   readonly query: string;
   readonly headers: readonly HeaderLine[];
+  readonly standIns?: StandInRequest["standIns"];
 }
 
 export interface AccessOptions {
@@ -51,6 +53,8 @@ export interface AccessDependencies {
   readonly upstream: UpstreamClient;
   /** The secret of a configured credential as it is now. @throws UpstreamError `token` when its source gives none */
   readonly credentialOf: (configured: ConfiguredCredential) => Promise<Credential>;
+  /** What stand-ins need to know besides. Default: none is asked. */
+  readonly standIns?: StandInKnowledge;
   /** A keyed hash: what names a holder in the records reveals no secret. */
   readonly fingerprint: (...parts: string[]) => string;
 }
@@ -73,7 +77,7 @@ export type Reader =
       readonly credential: () => Promise<Credential>;
     };
 
-export interface ReaderAnswer extends UpstreamResponse {
+export interface ReaderAnswer extends StandInAnswer {
   /** Whether a 200 shows that the reader may read the repository: everybody's does when nobody's name was used. */
   readonly isProof: boolean;
 }
@@ -114,6 +118,7 @@ export type Challenged = Pick<RegistryRequest, "origin" | "route" | "sharedHost"
 export function createAccess(options: AccessOptions, dependencies: AccessDependencies): Access {
   const { upstream, credentialOf, fingerprint } = dependencies;
   const publicRepositories = createPublicRepositories();
+  const standIns = createStandIns({ upstream, publicRepositories, ...dependencies.standIns });
   const holders = new WeakMap<ConfiguredCredential, string>();
 
   function readerOf({ client, route: { registry, repository } }: Pick<RegistryRequest, "client" | "route">): Reader {
@@ -172,7 +177,7 @@ export function createAccess(options: AccessOptions, dependencies: AccessDepende
     const { exchange, route } = request;
     try {
       const identity = reader === "nobody" ? ANONYMOUS : await identityOf(reader, route);
-      const response = await upstream.send({
+      const response = await standIns.send({
         registry: route.registry,
         repository: route.repository,
         ...question,
@@ -183,6 +188,7 @@ export function createAccess(options: AccessOptions, dependencies: AccessDepende
         via: viaLine(exchange.headers.get("via"), options.pseudonym),
       });
       note(exchange, response);
+      if (response.isStandIn) return { ...response, isProof: false };
       if (identity.kind === "anonymous") publicRepositories.answered(route, question, response);
       const isProof = identity.kind === "anonymous" || (reader !== "nobody" && reader.kind === "holder");
       return { ...response, isProof };
@@ -194,7 +200,10 @@ export function createAccess(options: AccessOptions, dependencies: AccessDepende
 
   return {
     async ask(request, question) {
-      const response = await askAs(readerOf(request), request, question);
+      // The part of a blob that a client asks for is passed on as it comes: only its own registry may give it.
+      const isUnverified = request.endpoint.kind === "blob" && request.exchange.headers.has("range");
+      const asked: Question = isUnverified ? { ...question, standIns: "never" } : question;
+      const response = await askAs(readerOf(request), request, asked);
       if (response.status !== 401 && response.status !== 403) return response;
       await response.body?.cancel();
       throw denial(request);

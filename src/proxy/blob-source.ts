@@ -22,6 +22,23 @@ export function rangeOf({ first, last }: WantedBytes): SingleRange | undefined {
   return first === 0 && last === undefined ? undefined : { first, last };
 }
 
+/** So little between two breaks is none: the registry begins, and does not get on. */
+const PROGRESS_BYTES = 1024 * 1024;
+/** It may break once, as connections do. */
+const MAX_BREAKS = 1;
+/** Positions that one download remembers; some more than the connections it may have. */
+const MAX_BEGUN = 64;
+
+/** For one download: whether stand-ins are asked after its registry, or first, where that breaks again and again. */
+export function createStandInTurn(): (wanted: WantedBytes) => "after" | "first" {
+  let begun: number[] = [];
+  return ({ first }) => {
+    const breaks = begun.filter((earlier) => earlier <= first && first - earlier < PROGRESS_BYTES).length;
+    begun = [...begun, first].slice(-MAX_BEGUN);
+    return breaks > MAX_BREAKS ? "first" : "after";
+  };
+}
+
 /** The registry does not show the blob to this reader. */
 export class RefusedToAll extends RegistryError {}
 

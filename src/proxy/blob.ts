@@ -11,7 +11,7 @@ import type { Endpoint } from "../registry/endpoint.ts";
 import { type ByteRange, type SingleRange, parseContentRange, parseRange, singleRange } from "../registry/range.ts";
 import type { UpstreamResponse } from "../upstream/client.ts";
 import type { Access, RegistryRequest } from "./access.ts";
-import { bodyOf, question, rangeOf } from "./blob-source.ts";
+import { bodyOf, createStandInTurn, question, rangeOf } from "./blob-source.ts";
 import { slice, verified } from "./body.ts";
 import { detached } from "./cache.ts";
 import type { Reply } from "./exchange.ts";
@@ -70,6 +70,7 @@ async function mended(
   { access, downloads, request, digest }: Mended,
 ): Promise<ReadableStream<Uint8Array>> {
   let begun = body;
+  const standInsFor = createStandInTurn();
   const source: ContentSource = async (wanted, signal) => {
     if (begun !== null) {
       const first = { body: begun, offset: bytes.first, totalBytes: bytes.totalBytes, refuse };
@@ -77,7 +78,8 @@ async function mended(
       return first;
     }
     const outlives = detached(request, signal, RESUME_BUDGET_MS);
-    return bodyOf(await access.ask(outlives, question("GET", digest, rangeOf(wanted))), outlives, wanted.first);
+    const asked = { ...question("GET", digest, rangeOf(wanted)), standIns: standInsFor(wanted) };
+    return bodyOf(await access.ask(outlives, asked), outlives, wanted.first);
   };
   const download = downloads.start({ ...bytes, source });
   await download.open(); // takes the body, so that whoever cancels the stream cancels it

@@ -13,7 +13,7 @@ import type { ByteRange } from "../registry/range.ts";
 import type { Access, RegistryRequest } from "./access.ts";
 import { type BlobEndpoint, blobLines, headReply } from "./blob.ts";
 import { part, rangesOf, typed, unsatisfiable, whole } from "./blob-reply.ts";
-import { RefusedToAll, bodyOf, question, rangeOf } from "./blob-source.ts";
+import { RefusedToAll, bodyOf, createStandInTurn, question, rangeOf } from "./blob-source.ts";
 import { type Cache, detached, placeFor, stateLines } from "./cache.ts";
 import type { Reply } from "./exchange.ts";
 import { matchesEtag } from "./headers.ts";
@@ -76,6 +76,8 @@ export function createCachedBlobs(cache: Cache, access: Access, grants: Grants):
         ? await isSameContent(outlives, digest, held.content, told)
         : await isSameDownload(outlives, held.fill, told);
     if (!isShown) return held.kind === "stored" ? verdictOnDoubtful(digest) : "hidden";
+    // A stand-in shows the bytes to everybody, which says nothing about what this registry has.
+    if (response.isStandIn) return "shown";
     if (held.kind === "stored") link(request, digest, held.content.bytes);
     else if (told !== undefined) link(request, digest, told);
     return "shown";
@@ -110,11 +112,16 @@ export function createCachedBlobs(cache: Cache, access: Access, grants: Grants):
     if (isSamePlace(placeOfFill.get(fill), placeFor(request))) await within(HASHING_MS, fill.done);
   }
 
-  function sourceFor(request: ReadRequest, digest: Digest): ContentSource {
+  /** @param shown told when the registry itself gave some of it */
+  function sourceFor(request: ReadRequest, digest: Digest, shown: () => void): ContentSource {
+    const standInsFor = createStandInTurn();
     return async (wanted, signal) => {
       const outlives = detached(request, signal, BUDGET_MS);
-      const response = await access.askAs(request.reader, outlives, question("GET", digest, rangeOf(wanted)));
-      return bodyOf(response, outlives, wanted.first);
+      const asked = { ...question("GET", digest, rangeOf(wanted)), standIns: standInsFor(wanted) };
+      const response = await access.askAs(request.reader, outlives, asked);
+      const body = await bodyOf(response, outlives, wanted.first);
+      if (!response.isStandIn) shown();
+      return body;
     };
   }
 
@@ -179,12 +186,14 @@ export function createCachedBlobs(cache: Cache, access: Access, grants: Grants):
 
   function joinFill(request: ReadRequest, digest: Digest): Fill | undefined {
     const isNew = fills.running(digest) === undefined;
-    const fill = fills.join(digest, sourceFor(request, digest));
+    let isShown = false;
+    const shown = () => void (isShown = true);
+    const fill = fills.join(digest, sourceFor(request, digest, shown));
     if (fill === undefined || !isNew) return fill;
     placeOfFill.set(fill, placeFor(request));
     // Not before: a registry may answer 200 with bytes that are not the content.
     void fill.done.then((result) => {
-      if (result.kind !== "committed" || !isSamePlace(placeOfFill.get(fill), placeFor(request))) return;
+      if (!isShown || result.kind !== "committed" || !isSamePlace(placeOfFill.get(fill), placeFor(request))) return;
       link(request, digest, result.content.bytes);
     });
     return fill;

@@ -9,7 +9,6 @@ import { type Digest, isVerifiable, parseDigest } from "../registry/digest.ts";
 import { isSchema1Type } from "../registry/mediatype.ts";
 import type { Reference } from "../registry/reference.ts";
 import type { Registry } from "../registry/registry.ts";
-import type { UpstreamResponse } from "../upstream/client.ts";
 import type { Access, ReaderAnswer, RegistryRequest } from "./access.ts";
 import { isYounger } from "./age.ts";
 import { type Cache, detached, keep, placeFor, readKept, stateLines } from "./cache.ts";
@@ -144,7 +143,8 @@ export function createCachedManifests(cache: Cache, access: Access, grants: Gran
     }
   }
 
-  async function judge(request: ReadRequest, response: UpstreamResponse): Promise<"good" | "pass" | "absent" | "bad"> {
+  async function judge(request: ReadRequest, response: ReaderAnswer): Promise<"good" | "pass" | "absent" | "bad"> {
+    if (response.isStandIn) return "good"; // says nothing about the registry
     if (response.status < 500 && response.status !== 429) outages.answered(request.route.registry);
     if (response.status === 200) return "good";
     if (response.status === 401 || response.status === 403) {
@@ -245,7 +245,7 @@ export function createCachedManifests(cache: Cache, access: Access, grants: Gran
     const digest = parseDigest(verified);
     if (digest === undefined || isSchema1Type(mediaType)) return PASS;
     const found: Found = { kind: "found", digest, mediaType, bytes: content.byteLength, state: "MISS", content };
-    if (!(await keep(cache, digest, content))) return found;
+    if (response.isStandIn || !(await keep(cache, digest, content))) return found;
     const place = placeFor(request);
     if (written.isSince(turn, place, digest.text)) return found; // deleted meanwhile
     records.link(place, digest.text, { bytes: content.byteLength, mediaType });

@@ -11,7 +11,8 @@ import { isManifestType } from "../registry/mediatype.ts";
 import type { Route } from "../registry/route.ts";
 import { type Access, EVERYBODY_READS, type Reader, type RegistryRequest } from "./access.ts";
 import { isYounger } from "./age.ts";
-import { type Cache, detached, placeFor } from "./cache.ts";
+import { type Cache, detached, placeFor, placeOf } from "./cache.ts";
+import { isPublicByDefinition } from "./public-repositories.ts";
 import { errorOfAnswer } from "./refusal.ts";
 
 /** A request as one reader makes it. */
@@ -135,13 +136,21 @@ export function createGrants({ ttlMs }: GrantsOptions, cache: Cache, access: Acc
   };
 }
 
+/** Whether everybody has a grant for a repository that holds while its registry cannot be asked; none has without a cache. */
+export function openToAll(
+  cache: Pick<Cache, "records" | "now"> | undefined,
+): (route: Pick<Route, "registry" | "repository">) => boolean {
+  if (cache === undefined) return () => false;
+  const { records, now } = cache;
+  return (route) => {
+    const grant = records.grant(placeOf(route), EVERYBODY);
+    return grant !== undefined && isYounger(grant.checkedMs, EXTENDED_MS, now());
+  };
+}
+
 /** The reader's name in the records. */
 export function holderOf(reader: Reader): string {
   return reader.kind === "everybody" ? EVERYBODY : reader.holder;
-}
-
-function isPublicByDefinition({ registry, repository }: Route): boolean {
-  return registry.isDockerHub && repository.startsWith("library/");
 }
 
 function keyOf({ registry, repository }: Place, reader: Reader): string {

@@ -7,7 +7,7 @@ import { RegistryError } from "../errors.ts";
 import { type Digest, isVerifiable, parseDigest } from "../registry/digest.ts";
 import { bareType, isManifestType } from "../registry/mediatype.ts";
 import type { UpstreamResponse } from "../upstream/client.ts";
-import type { RegistryRequest } from "./access.ts";
+import type { ReaderAnswer, RegistryRequest } from "./access.ts";
 import type { CacheState } from "./exchange.ts";
 import { acceptFor } from "./manifest.ts";
 
@@ -28,7 +28,7 @@ export interface Found {
 
 /** What a registry said, and when it was asked. */
 export interface Answer {
-  readonly response: UpstreamResponse;
+  readonly response: ReaderAnswer;
   readonly turn: number;
 }
 

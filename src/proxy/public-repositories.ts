@@ -9,9 +9,14 @@ import type { UpstreamResponse } from "../upstream/client.ts";
 
 export interface PublicRepositories {
   /** At every upstream of the registry that has this origin, and so would be shown its credential. */
-  isPublicAt(origin: string, route: Route): boolean;
+  isPublicAt(origin: string, route: Pick<Route, "registry" | "repository">): boolean;
   /** What an anonymous request for `path` (`"manifests/latest"`) was answered. */
   answered(route: Route, asked: { readonly path: string }, answer: Pick<UpstreamResponse, "status" | "upstream">): void;
+}
+
+/** Docker Hub's own images, which are for everybody (product section 5). */
+export function isPublicByDefinition({ registry, repository }: Pick<Route, "registry" | "repository">): boolean {
+  return registry.isDockerHub && repository.startsWith("library/");
 }
 
 /** How long an anonymous 200 proves a repository public. */
