@@ -3,7 +3,8 @@
  * The only place that knows all levels.
  */
 import { type RunningServer, type ServerDependencies, type Settings, StartError } from "./config/settings.ts";
-import { type Downloads, createDownloads } from "./download/download.ts";
+import type { Downloads } from "./download/download.ts";
+import { createDownloads } from "./download/downloads.ts";
 import { type WatchedCertificate, watchCertificate } from "./front/certificate.ts";
 import { createListener } from "./front/listener.ts";
 import { createRedirectListener } from "./front/redirect.ts";
@@ -77,7 +78,7 @@ export async function startServer(settings: Settings, dependencies: ServerDepend
   };
   const parts: Parts = { state, sealer, originOf, access, upstream, credentials, downloads, cache, metrics, observed };
   const http = createApplication(settings, dependencies, parts);
-  metrics.watch({ http, cache: cache?.readings });
+  metrics.watch({ http, cache: cache?.readings, transfers: upstream.transfers });
   const opened: Opened = { listeners: [], certificate: undefined, monitor: undefined };
   // First, so that whoever reads "listening" may use it.
   const admin = await openAdmin(settings.cache, cache, {
@@ -268,6 +269,5 @@ async function closeListeners({ listeners, certificate }: Opened): Promise<void>
 }
 
 function upstreamOptions({ upstream }: Settings, version: string): UpstreamOptions {
-  const { connectTimeoutMs, headerTimeoutMs, idleTimeoutMs, family, proxies } = upstream;
-  return { version, connectTimeoutMs, headerTimeoutMs, idleTimeoutMs, family, proxies };
+  return { ...upstream, version };
 }

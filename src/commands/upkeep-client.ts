@@ -6,7 +6,7 @@ import { stat } from "node:fs/promises";
 import net from "node:net";
 import path from "node:path";
 import { type CacheSettings, StartError, type Settings } from "../config/settings.ts";
-import { createDownloads } from "../download/download.ts";
+import { createDownloads } from "../download/downloads.ts";
 import type { Log } from "../log.ts";
 import { type Upkeep, UpkeepError } from "../proxy/upkeep.ts";
 import type { RegistryMap } from "../registry/registry.ts";

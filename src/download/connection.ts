@@ -6,6 +6,8 @@ export interface Connection {
   /** Where the body begins, which may be before what was asked for. */
   readonly offset: number;
   readonly totalBytes: number | undefined;
+  /** Of the source's answer. */
+  readonly host: string | undefined;
   /** Leaves out so many of the bytes to come. */
   skip(bytes: number): void;
   /** Undefined at the end; never an empty piece. @throws what ended it */
@@ -56,6 +58,7 @@ export async function openConnection({ source, idleTimeoutMs, wanted, end }: Con
   return {
     offset: opened.offset,
     totalBytes: opened.totalBytes,
+    host: opened.host,
     skip(bytes) {
       left = bytes;
     },

@@ -1,8 +1,7 @@
 /**
- * One content as it comes from an upstream, from an offset on, as a single ordered stream: mended when it breaks.
+ * One content as it comes from an upstream, from an offset on, as a single ordered stream: mended when it breaks, over several
+ * connections where that is faster.
  */
-import { createPart, type PartDependencies } from "./part.ts";
-import { sleepFor } from "./sleep.ts";
 import type { ContentSource } from "./source.ts";
 
 export type { ContentSource, SourceBody, WantedBytes } from "./source.ts";
@@ -33,21 +32,6 @@ export interface DownloadOptions {
 /** All downloads of the process. */
 export interface Downloads {
   start(options: DownloadOptions): Download;
-}
-
-export interface DownloadsOptions {
-  /** How long a body may bring no byte before it counts as broken. */
-  readonly idleTimeoutMs: number;
-}
-
-export function createDownloads(
-  { idleTimeoutMs }: DownloadsOptions,
-  { sleep = sleepFor, random = Math.random }: Partial<PartDependencies> = {},
-): Downloads {
-  return {
-    start({ last, totalBytes, isWanted = () => true, ...options }) {
-      const end = last === undefined ? undefined : last + 1;
-      return createPart({ ...options, end, totalBytes, isWanted, idleTimeoutMs, isExtra: false }, { sleep, random });
-    },
-  };
+  /** Memory that is taken for what came ahead of its turn. */
+  readonly aheadBytes: number;
 }

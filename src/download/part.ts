@@ -16,6 +16,8 @@ export interface Part {
   readonly end: number | undefined;
   /** Length of the whole content, as far as it is known. */
   readonly totalBytes: number | undefined;
+  /** Who gives it, once it is open; undefined for who does not take ranges. */
+  readonly host: string | undefined;
   /** Waits for the upstream's headers. Once. @throws what the source threw: it has done its own retries before headers */
   open(): Promise<void>;
   /** The next bytes, or undefined at the end. One at a time. @throws when the content cannot be had */
@@ -108,7 +110,8 @@ export function createPart(options: PartOptions, { sleep, random }: PartDependen
         if (piece === undefined && totalBytes === undefined && end === undefined) return finish();
         if (piece === undefined)
           throw new UpstreamError("bad-answer", `expected bytes up to ${end ?? totalBytes}, got ${position}`);
-        return count(piece);
+        const wanted = count(piece);
+        if (wanted.byteLength > 0) return wanted; // none when it was shortened meanwhile
       } catch (cause) {
         await beforeNextTry(cause);
       }
@@ -156,6 +159,9 @@ export function createPart(options: PartOptions, { sleep, random }: PartDependen
     },
     get totalBytes() {
       return totalBytes;
+    },
+    get host() {
+      return connection?.host;
     },
     open: connect,
     next,

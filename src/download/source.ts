@@ -7,6 +7,8 @@ export interface SourceBody {
   readonly offset: number;
   /** Length of the whole content as the upstream says it, undefined if it does not. */
   readonly totalBytes: number | undefined;
+  /** Who gave it, as one name for all it gives; undefined for who does not take ranges. */
+  readonly host?: string | undefined;
   readonly refuse?: ((fault: "digest") => void) | undefined; // for whoever finds the whole wrong
 }
 

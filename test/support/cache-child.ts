@@ -5,7 +5,7 @@
  */
 import { createFilesystemStore } from "../../src/cache/filesystem.ts";
 import { createFills } from "../../src/cache/fill.ts";
-import { createDownloads } from "../../src/download/download.ts";
+import { createDownloads } from "../../src/download/downloads.ts";
 import { createFakeSource, digestOfBytes, noise } from "./fill-source.ts";
 
 const [directory = "", size = "", seed = "", more = ""] = process.argv.slice(2);

@@ -5,7 +5,7 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { createFills } from "../../../src/cache/fill.ts";
-import { createDownloads } from "../../../src/download/download.ts";
+import { createDownloads } from "../../../src/download/downloads.ts";
 import { type Break, createFakeSource, digestOfBytes, noise } from "../../support/fill-source.ts";
 import { createMemoryStore, type Step } from "../../support/memory-store.ts";
 

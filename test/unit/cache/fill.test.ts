@@ -1,7 +1,7 @@
 /** Fills over a store in memory: one download, many readers, and everything that may go wrong on either side. */
 import { describe, expect, test } from "bun:test";
 import { createFills, type Fill, type FillResult, type Fills } from "../../../src/cache/fill.ts";
-import { createDownloads } from "../../../src/download/download.ts";
+import { createDownloads } from "../../../src/download/downloads.ts";
 import { StoreError } from "../../../src/cache/store.ts";
 import { RegistryError, UpstreamError } from "../../../src/errors.ts";
 import { createFakeSource, digestOfBytes, drain, noise } from "../../support/fill-source.ts";

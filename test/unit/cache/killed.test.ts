@@ -2,7 +2,7 @@
 import { expect, test } from "bun:test";
 import { readdir } from "node:fs/promises";
 import { createFills } from "../../../src/cache/fill.ts";
-import { createDownloads } from "../../../src/download/download.ts";
+import { createDownloads } from "../../../src/download/downloads.ts";
 import { createFilesystemStore } from "../../../src/cache/filesystem.ts";
 import { createFakeSource, digestOfBytes, drain, noise } from "../../support/fill-source.ts";
 import { createTempDir, type TempDir } from "../../support/temp-dir.ts";

@@ -1,7 +1,7 @@
 /** What a fill wrote last is given to a reader that is alone, and is nobody's burden otherwise. */
 import { describe, expect, test } from "bun:test";
 import { createFills } from "../../../src/cache/fill.ts";
-import { createDownloads } from "../../../src/download/download.ts";
+import { createDownloads } from "../../../src/download/downloads.ts";
 import { createRecent } from "../../../src/cache/recent.ts";
 import { createSpoolWriter } from "../../../src/cache/spool-writer.ts";
 import { createFakeSource, digestOfBytes, drain, noise } from "../../support/fill-source.ts";

@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { readdir } from "node:fs/promises";
 import path from "node:path";
 import { createFills } from "../../../src/cache/fill.ts";
-import { createDownloads } from "../../../src/download/download.ts";
+import { createDownloads } from "../../../src/download/downloads.ts";
 import { createFilesystemStore } from "../../../src/cache/filesystem.ts";
 import { type Store, StoreError } from "../../../src/cache/store.ts";
 import { createFakeSource, digestOfBytes, drain, noise } from "../../support/fill-source.ts";

@@ -3,7 +3,7 @@
  * is a tenth of a second and more here instead of 25 s: what counts is that no stage has a time of its own beside it.
  */
 import { afterAll, beforeEach, describe, expect, test } from "bun:test";
-import { createDownloads } from "../../../src/download/download.ts";
+import { createDownloads } from "../../../src/download/downloads.ts";
 import { RegistryError } from "../../../src/errors.ts";
 import { createClientLimits } from "../../../src/proxy/client-limits.ts";
 import { createPush } from "../../../src/proxy/push.ts";
