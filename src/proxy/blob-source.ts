@@ -30,9 +30,10 @@ const MAX_BREAKS = 1;
 const MAX_BEGUN = 64;
 
 /** For one download: whether stand-ins are asked after its registry, or first, where that breaks again and again. */
-export function createStandInTurn(): (wanted: WantedBytes) => "after" | "first" {
+export function createStandInTurn(): (wanted: WantedBytes) => "after" | "first" | "never" {
   let begun: number[] = [];
-  return ({ first }) => {
+  return ({ first, isExtra }) => {
+    if (isExtra) return "never"; // its registry gives the content already
     const breaks = begun.filter((earlier) => earlier <= first && first - earlier < PROGRESS_BYTES).length;
     begun = [...begun, first].slice(-MAX_BEGUN);
     return breaks > MAX_BREAKS ? "first" : "after";
