@@ -107,7 +107,9 @@ async function startLab(isCached: boolean) {
         return { status: answer.status, ...drained };
       });
       const bytes = (): number => counts.reduce((sum, count) => sum + count, 0);
-      return { results: Promise.all(transfers), ended: () => ended, bytes };
+      const results = Promise.all(transfers);
+      results.catch(() => undefined); // likewise: whoever waits for them is told
+      return { results, ended: () => ended, bytes };
     },
     /** New requests, by tag and by digest, until they are stopped. */
     pullMeanwhile() {
@@ -121,6 +123,7 @@ async function startLab(isCached: boolean) {
         }
       };
       const pulling = Promise.all([pull(), pull(), pull()]);
+      pulling.catch(() => undefined); // `stop` tells it; what failed before is the cause
       return {
         async stop(): Promise<readonly number[]> {
           isOver = true;
