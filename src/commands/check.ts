@@ -7,6 +7,7 @@ import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { createMapSource } from "../config/map-source.ts";
 import type { BuildInfo, MapSettings, Settings, TlsSettings } from "../config/settings.ts";
+import { UNVERIFIED, unverifiedIn } from "../config/unverified.ts";
 import { formatUpstream } from "../config/upstream-url.ts";
 import type { Log } from "../log.ts";
 import type { ConfiguredCredential, Registry, Upstream } from "../registry/registry.ts";
@@ -66,6 +67,7 @@ export async function check(settings: Settings, dependencies: CheckDependencies)
       ...(tls === undefined ? [] : [await checkCertificate(tls, dependencies)]),
       ...(await checkAccess(settings, { map: maps.current(), readFile })),
       ...(await inBatches(upstreams, ({ registry, upstream }) => checkUpstream(registry, upstream, asker))),
+      ...unverifiedIn(maps.current()).map(({ key }): Finding => ({ verdict: "warn", subject: key, text: UNVERIFIED })),
       ...(await checkCredentials(credentials, { settings, build, now: dependencies.now })),
       ...(await checkSecretFiles(secretFiles)),
     ];

@@ -12,6 +12,7 @@ import {
   hasUsers,
   isGuarded,
 } from "../config/settings.ts";
+import { warnOfUnverified } from "../config/unverified.ts";
 import type { Log } from "../log.ts";
 import { createAsker, mapServer } from "./ask.ts";
 
@@ -44,6 +45,7 @@ export async function serve(
   const request = (url: URL, signal: AbortSignal) => asker.ask(url, mapServer(url), signal);
   const maps = await createMapSource(settings.map, { log, readFile, request });
   sayWhoMayReadPrivate(maps, settings, log);
+  warnOfUnverified(maps.current(), log);
   const running: Running = { maps, server: undefined };
   // Before anything listens, so that whoever reads "listening" may send any of them.
   const stop = watchSignals(running, dependencies);

@@ -32,7 +32,6 @@ export interface Inherited {
   readonly rootLeadsToApi: boolean;
   readonly forceHttp: boolean;
   readonly verifyTls: boolean;
-  readonly family: 0 | 4;
   readonly client: Partial<ClientSettings>;
   readonly proxies: OutgoingProxies;
   readonly dockerHub: { readonly username: string; readonly password: string } | undefined;
@@ -85,6 +84,8 @@ export async function readInherited(dependencies: InheritedDependencies): Promis
   readDomain(draft, mode);
   readLogging(draft);
   readUpstreamTimes(draft);
+  if (readSwitch(draft, "DISABLE_IPV6", "upstreams are asked over IPv4 only") === true)
+    draft.values.set("upstreamIp", "ipv4");
   readPush(draft);
   readCache(draft);
   await readDocxyNames(draft);
@@ -94,7 +95,6 @@ export async function readInherited(dependencies: InheritedDependencies): Promis
     rootLeadsToApi: mode !== undefined || draft.values.has("domainSuffix"),
     forceHttp: mode === "debug",
     verifyTls: readSwitch(draft, "VERIFY_SSL", "upstream certificates are verified") ?? true,
-    family: readSwitch(draft, "DISABLE_IPV6", "upstreams are asked over IPv4 only") === true ? 4 : 0,
     client: readClientTimes(draft),
     proxies: readProxies(draft),
     dockerHub: readDockerHub(draft),

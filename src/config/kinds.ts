@@ -5,8 +5,18 @@
 import { isIP } from "node:net";
 import { domainToASCII } from "node:url";
 import { type RequestRate, parseRequestRate } from "../registry/request-rate.ts";
+import { MAX_RESOLVERS } from "../upstream/resolver.ts";
 import type { ListenAddress, MapLocation, TcpAddress } from "./settings.ts";
-import { formatTime, parseListen, parsePeerRange, parseSize, parseTcpAddress, parseTime, quoted } from "./units.ts";
+import {
+  formatTime,
+  parseListen,
+  parsePeerRange,
+  parseResolver,
+  parseSize,
+  parseTcpAddress,
+  parseTime,
+  quoted,
+} from "./units.ts";
 
 export interface Kind<T> {
   /** Stands for the value in help: `"TIME"`. Empty for a switch. */
@@ -35,6 +45,7 @@ export const SWITCH: Kind<boolean> = {
 };
 export const LISTEN: Kind<readonly [ListenAddress, ...ListenAddress[]]> = list("ADDRESS", parseListen);
 export const PEER_RANGES: Kind<readonly [string, ...string[]]> = list("CIDR", parsePeerRange);
+export const RESOLVERS: Kind<readonly [string, ...string[]]> = atMost(MAX_RESOLVERS, list("ADDRESS", parseResolver));
 export const ADDRESS: Kind<TcpAddress> = text("ADDRESS", parseTcpAddress);
 export const ONE_LISTEN: Kind<ListenAddress> = text("ADDRESS", parseListen);
 export const FILE: Kind<string> = text("FILE", parsePath);
@@ -165,6 +176,17 @@ function list<T>(placeholder: string, parseOne: (written: string) => T): Kind<re
       const [first, ...others] = written.split(/[\s,]+/).filter((part) => part !== "");
       if (first === undefined) throw new Error(`expected at least one value, got ${quoted(written)}`);
       return [parseOne(first), ...others.map(parseOne)];
+    },
+  };
+}
+
+function atMost<T>(max: number, kind: Kind<readonly [T, ...T[]]>): Kind<readonly [T, ...T[]]> {
+  return {
+    ...kind,
+    parse(written) {
+      const values = kind.parse(written);
+      if (values.length > max) throw new Error(`expected at most ${max} values, got ${values.length}`);
+      return values;
     },
   };
 }

@@ -30,6 +30,8 @@ export interface LoadedSettings {
   readonly warnings: readonly string[];
 }
 
+const FAMILIES = { both: 0, ipv4: 4, ipv6: 6 } as const;
+
 /** As nginx waits for its clients. */
 const CLIENT_DEFAULTS: ClientSettings = {
   headerTimeoutMs: 60_000,
@@ -187,7 +189,8 @@ function settingsOf({ read, inherited, dependencies }: Sources): Settings {
       headerTimeoutMs: read(OPTIONS.headerTimeout) ?? 0,
       idleTimeoutMs: read(OPTIONS.idleTimeout) ?? 0,
       maxTransfers: read(OPTIONS.upstreamTransfers) ?? 0,
-      family: inherited.family,
+      family: FAMILIES[read(OPTIONS.upstreamIp) ?? "both"],
+      resolvers: read(OPTIONS.resolver) ?? [],
     },
     client: { ...CLIENT_DEFAULTS, ...inherited.client },
     sharePrivate: read(OPTIONS.sharePrivate) ?? false,

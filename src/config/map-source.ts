@@ -16,6 +16,7 @@ import { fetchMap, type FetchMap } from "./map-fetch.ts";
 import { ConfigError, problemLine } from "./problem.ts";
 import { parseRegistryMap, type ParseMapOptions } from "./registrymap.ts";
 import { StartError, type MapSettings, type MapSource } from "./settings.ts";
+import { warnOfUnverified } from "./unverified.ts";
 
 export interface MapSourceDependencies {
   readonly log: Pick<Log, "info" | "warn" | "error">;
@@ -68,6 +69,7 @@ export async function createMapSource(options: MapSettings, dependencies: MapSou
       map = await parse(newText);
       text = newText;
       log.info({ map: place, registries: map.registries.length }, "registry map loaded");
+      warnOfUnverified(map, log);
     } catch (error) {
       // The old map is better than none (lesson T27).
       for (const line of reasonsOf(error))

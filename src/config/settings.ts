@@ -76,8 +76,10 @@ export interface UpstreamSettings {
   readonly idleTimeoutMs: number;
   /** Blobs at once from one registry; 0 is no bound. */
   readonly maxTransfers: number;
-  /** 4 leaves IPv6 addresses of upstreams out (old `DISABLE_IPV6`), 0 takes both. */
-  readonly family: 0 | 4;
+  /** 4 or 6: names of upstreams lead to addresses of that version only; 0 takes both. */
+  readonly family: 0 | 4 | 6;
+  /** `"10.0.0.53:53"`, `"[fd00::53]:53"`: asked for names of upstreams; none: the system is. */
+  readonly resolvers: readonly string[];
 }
 
 /** How long we wait for clients. */

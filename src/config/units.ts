@@ -100,6 +100,19 @@ export function parseTcpAddress(text: string): TcpAddress {
   };
 }
 
+/** `"10.0.0.53"`, `"10.0.0.53:5353"`, `"fd00::53"`, `"[fd00::53]:53"` → address and port, which is 53 unless told. */
+export function parseResolver(text: string): string {
+  const match = /^(?:\[([^\]]+)\]|([^:]*))(?::(\d{1,5}))?$/.exec(text);
+  const address = isIPv6(text) ? text : (match?.[1] ?? match?.[2] ?? "");
+  const port = Number(isIPv6(text) ? 53 : (match?.[3] ?? 53));
+  const isAddress = match?.[1] === undefined || isIPv6(match[1]);
+  if (isIP(address) === 0 || !isAddress || address.includes("%") || port < 1 || port > 65_535)
+    throw new Error(
+      `expected the address of a DNS server such as 10.0.0.53, 10.0.0.53:5353 or [fd00::53]:53, got ${quoted(text)}`,
+    );
+  return isIPv6(address) ? `[${address}]:${port}` : `${address}:${port}`;
+}
+
 /** The notation `parseListen` reads. */
 export function formatListen(address: ListenAddress): string {
   if (address.kind === "unix") return `unix:${address.path}`;

@@ -41,8 +41,10 @@ export interface UpstreamOptions {
   readonly headerTimeoutMs?: number;
   /** Longest silence of a body that is being read. Default 60 s. */
   readonly idleTimeoutMs?: number;
-  /** 4 for `DISABLE_IPV6`, 6 for the opposite, 0 for both. Default 0. */
+  /** 4 or 6: names lead to addresses of that version only. Default 0, both. */
   readonly family?: 0 | 4 | 6;
+  /** `"10.0.0.53:53"`: asked for names instead of the system. */
+  readonly resolvers?: readonly string[] | undefined;
   readonly proxies?: OutgoingProxies;
   /** Blobs at once from one registry; 0: no bound. Default 300. */
   readonly maxTransfers?: number | undefined;
@@ -113,7 +115,8 @@ export function createUpstreamClient(
     headerTimeoutMs = HEADER_TIMEOUT_MS,
     idleTimeoutMs = IDLE_TIMEOUT_MS,
   } = options;
-  const dial = dependencies.dial ?? createDial({ connectTimeoutMs, family: options.family ?? 0 }, dependencies);
+  const { family = 0, resolvers } = options;
+  const dial = dependencies.dial ?? createDial({ connectTimeoutMs, family, resolvers }, dependencies);
   const outlets = createOutlets({ proxies: options.proxies ?? {}, connectTimeoutMs });
   const http = createHttp({ version: options.version, headerTimeoutMs, idleTimeoutMs }, { dial, outlets, meter });
   const askTokenServer = (request: HttpRequest) =>

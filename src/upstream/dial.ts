@@ -10,6 +10,7 @@ import { connect } from "node:net";
 import { LRUCache } from "lru-cache";
 import { UpstreamError } from "../errors.ts";
 import { type AddressKind, type AddressRule, addressKind, addressLiteral, isNumericName, mayDial } from "./address.ts";
+import { createResolvers, openNameServer, UnresolvedError } from "./resolver.ts";
 import { waitFor } from "./wait.ts";
 
 /** All addresses of a name, best first. */
@@ -20,7 +21,10 @@ export type Race = (addresses: readonly string[], port: number, timeoutMs: numbe
 
 export interface DialOptions {
   readonly connectTimeoutMs: number;
+  /** Of what names lead to. An address that stands in a URL is dialled whatever this says. */
   readonly family: 0 | 4 | 6;
+  /** `"10.0.0.53:53"`, `"[fd00::53]:53"`: asked for names instead of the system. Default: none. */
+  readonly resolvers?: readonly string[] | undefined;
 }
 
 export interface DialDependencies {
@@ -60,7 +64,7 @@ const STAGGER_MS = 250;
 const MAX_CANDIDATES = 6;
 
 export function createDial(options: DialOptions, dependencies: DialDependencies = {}): Dial {
-  const { lookup = systemLookup, race = raceConnections } = dependencies;
+  const { lookup = lookupFor(options), race = raceConnections } = dependencies;
   const choices = new LRUCache<string, Promise<Reached>>({ max: MAX_REMEMBERED, ttl: REMEMBER_MS });
 
   async function choose({ host, port, rule }: DialTarget): Promise<Reached> {
@@ -79,7 +83,7 @@ export function createDial(options: DialOptions, dependencies: DialDependencies 
     try {
       return await lookup(host, options.family);
     } catch (cause) {
-      throw new UpstreamError("connect", `${host} could not be resolved: ${codeOf(cause)}`, { cause });
+      throw new UpstreamError("connect", `${host} could not be resolved: ${whyOf(cause)}`, { cause });
     }
   }
 
@@ -106,6 +110,10 @@ export function createDial(options: DialOptions, dependencies: DialDependencies 
 function keyOf({ host, port, rule }: DialTarget): string {
   const judge = rule.kind === "configured" ? "configured" : `${rule.from} ${rule.allow.join(",")}`;
   return `${host} ${port} ${judge}`;
+}
+
+function lookupFor({ resolvers = [] }: DialOptions): Lookup {
+  return resolvers.length === 0 ? systemLookup : createResolvers(resolvers.map(openNameServer));
 }
 
 async function systemLookup(host: string, family: 0 | 4 | 6): Promise<readonly string[]> {
@@ -157,6 +165,10 @@ function raceConnections(addresses: readonly string[], port: number, timeoutMs: 
       else attempt();
     });
   }
+}
+
+function whyOf(error: unknown): string {
+  return error instanceof UnresolvedError ? error.message : codeOf(error);
 }
 
 function codeOf(error: unknown): string {

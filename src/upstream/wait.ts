@@ -36,6 +36,17 @@ export async function waitFor<T>(
   }
 }
 
+/** What a promise gives within so many milliseconds, else undefined. What is waited for goes on. */
+export async function waitUpTo<T>(promise: Promise<T>, ms: number): Promise<T | undefined> {
+  const { promise: end, resolve } = Promise.withResolvers<undefined>();
+  const timer = setTimeout(resolve, ms, undefined);
+  try {
+    return await Promise.race([promise, end]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
 /** Milliseconds left until the deadline, never negative. */
 export function remainingMs(deadlineMs: number): number {
   return Math.max(0, deadlineMs - performance.now());

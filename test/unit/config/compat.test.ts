@@ -196,6 +196,9 @@ describe("upstreams", () => {
     const { settings } = await load({ env: { VERIFY_SSL: "false", DISABLE_IPV6: "true" } });
     expect(settings.map.verifyTls).toBe(false);
     expect(settings.upstream.family).toBe(4);
+    const own = await load({ argv: ["--upstream-ip", "ipv6"], env: { DISABLE_IPV6: "true" } });
+    expect(own.settings.upstream.family).toBe(6);
+    expect((await load({ env: { DISABLE_IPV6: "false" } })).settings.upstream.family).toBe(0);
   });
 
   test("proxies in either case, the lower one first", async () => {

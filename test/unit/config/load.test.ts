@@ -31,6 +31,7 @@ describe("loadSettings()", () => {
         idleTimeoutMs: 60_000,
         maxTransfers: 300,
         family: 0,
+        resolvers: [],
       },
       client: { headerTimeoutMs: 60_000, bodyTimeoutMs: 60_000, sendTimeoutMs: 60_000, keepAliveTimeoutMs: 75_000 },
       sharePrivate: false,

@@ -49,6 +49,8 @@ const TEXTS: Record<OptionName, fc.Arbitrary<string>> = {
   upstreamProxy: fc
     .tuple(fc.constantFrom("http", "https", "socks5", "socks5h"), label)
     .map(([scheme, host]) => `${scheme}://${host}.example:3128`),
+  upstreamIp: fc.constantFrom("both", "ipv4", "ipv6"),
+  resolver: fc.constantFrom("10.0.0.53", "10.0.0.53:5353,fd00::53", "[fd00::53]:53 192.0.2.1 192.0.2.2"),
   connectTimeout: time,
   headerTimeout: time,
   idleTimeout: time,
@@ -105,7 +107,7 @@ describe("every option", () => {
     const { flag, help, kind } = OPTIONS[name];
     expect(flag.replaceAll(/-(.)/g, (_, letter: string) => letter.toUpperCase())).toBe(name);
     expect(help).toMatch(/^[A-Zd:].*\.$/);
-    expect(kind.placeholder).toMatch(/^[A-Za-z|]*$/);
+    expect(kind.placeholder).toMatch(/^[A-Za-z0-9|]*$/);
     const option: { readonly default?: string } = OPTIONS[name];
     if (option.default !== undefined) expect(() => kind.parse(option.default ?? "")).not.toThrow();
   });

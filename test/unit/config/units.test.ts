@@ -7,6 +7,7 @@ import {
   parseListen,
   parseNginxTime,
   parsePeerRange,
+  parseResolver,
   parseSize,
   parseTcpAddress,
   parseTime,
@@ -116,6 +117,33 @@ describe("parseListen()", () => {
   test("parseTcpAddress() knows no unix sockets", () => {
     expect(() => parseTcpAddress("unix:/x")).toThrow("expected an address");
   });
+});
+
+describe("parseResolver()", () => {
+  test.each([
+    ["10.0.0.53", "10.0.0.53:53"],
+    ["10.0.0.53:5353", "10.0.0.53:5353"],
+    ["fd00::53", "[fd00::53]:53"],
+    ["[fd00::53]", "[fd00::53]:53"],
+    ["[fd00::53]:5353", "[fd00::53]:5353"],
+  ])("reads %p as %p", (text, address) => expect(parseResolver(text)).toBe(address));
+
+  test.each([
+    "",
+    ":53",
+    "dns.example",
+    "dns.example:53",
+    "10.0.53",
+    "010.0.0.53",
+    "10.0.0.53:",
+    "10.0.0.53:0",
+    "10.0.0.53:65536",
+    "[10.0.0.53]:53",
+    "[fd00::53",
+    "fe80::53%eth0",
+    "[fe80::53%eth0]:53",
+    "udp://10.0.0.53",
+  ])("refuses %p", (text) => expect(() => parseResolver(text)).toThrow("expected the address of a DNS server"));
 });
 
 describe("parseCidr()", () => {
