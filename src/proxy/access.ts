@@ -15,6 +15,7 @@ import type { Exchange } from "./exchange.ts";
 import type { Origin } from "./origin.ts";
 import { createPublicRepositories } from "./public-repositories.ts";
 import { errorOfFailure } from "./refusal.ts";
+import { ANONYMOUS, createSharedAccounts } from "./shared-accounts.ts";
 import { type StandInAnswer, type StandInKnowledge, type StandInRequest, createStandIns } from "./stand-in.ts";
 import { rightToAsk } from "./users.ts";
 import { viaLine } from "./via.ts";
@@ -119,6 +120,7 @@ export function createAccess(options: AccessOptions, dependencies: AccessDepende
   const { upstream, credentialOf, fingerprint } = dependencies;
   const publicRepositories = createPublicRepositories();
   const standIns = createStandIns({ upstream, publicRepositories, ...dependencies.standIns });
+  const sharedAccounts = createSharedAccounts({ upstream, credentialOf, publicRepositories });
   const holders = new WeakMap<ConfiguredCredential, string>();
 
   function readerOf({ client, route: { registry, repository } }: Pick<RegistryRequest, "client" | "route">): Reader {
@@ -151,16 +153,13 @@ export function createAccess(options: AccessOptions, dependencies: AccessDepende
     return holder;
   }
 
-  async function identityOf(reader: Reader, route: Route): Promise<Identity> {
-    if (reader.kind === "holder") return { kind: "credential", credential: await reader.credential() };
-    const configured = configuredCredential(route.registry, route.repository);
-    if (configured === undefined || !publicRepositories.isPublicAt(configured.origin, route)) return ANONYMOUS;
-    try {
-      return { kind: "credential", credential: await credentialOf(configured) };
-    } catch (error) {
-      if (error instanceof UpstreamError) return ANONYMOUS; // what is public can be had without it
-      throw error;
-    }
+  /** In whose name to ask, and in whose if that is limited. What one credential may see is asked with no other. */
+  async function identitiesOf(reader: Reader | "nobody", route: Route): Promise<readonly [Identity, ...Identity[]]> {
+    if (reader === "nobody") return [ANONYMOUS];
+    if (reader.kind === "holder") return [{ kind: "credential", credential: await reader.credential() }];
+    // Where only one origin may learn the name, nobody's request is for that one alone.
+    if (onlyOriginOf(reader, ANONYMOUS, route) !== undefined) return [ANONYMOUS];
+    return sharedAccounts(route);
   }
 
   /**
@@ -176,12 +175,13 @@ export function createAccess(options: AccessOptions, dependencies: AccessDepende
   async function askAs(reader: Reader | "nobody", request: RegistryRequest, question: Question): Promise<ReaderAnswer> {
     const { exchange, route } = request;
     try {
-      const identity = reader === "nobody" ? ANONYMOUS : await identityOf(reader, route);
+      const [identity, ...instead] = await identitiesOf(reader, route);
       const response = await standIns.send({
         registry: route.registry,
         repository: route.repository,
         ...question,
         identity,
+        instead,
         onlyOrigin: onlyOriginOf(reader, identity, route),
         signal: exchange.signal,
         deadlineMs: request.deadlineMs,
@@ -189,8 +189,9 @@ export function createAccess(options: AccessOptions, dependencies: AccessDepende
       });
       note(exchange, response);
       if (response.isStandIn) return { ...response, isProof: false };
-      if (identity.kind === "anonymous") publicRepositories.answered(route, question, response);
-      const isProof = identity.kind === "anonymous" || (reader !== "nobody" && reader.kind === "holder");
+      const isAnonymous = response.identity.kind === "anonymous";
+      if (isAnonymous) publicRepositories.answered(route, question, response);
+      const isProof = isAnonymous || (reader !== "nobody" && reader.kind === "holder");
       return { ...response, isProof };
     } catch (error) {
       if (error instanceof UpstreamError) throw errorOfFailure(error);
@@ -224,8 +225,6 @@ export function createAccess(options: AccessOptions, dependencies: AccessDepende
     challenge,
   };
 }
-
-const ANONYMOUS: Identity = { kind: "anonymous" };
 
 function failAsRefusal(error: unknown): never {
   throw error instanceof UpstreamError ? errorOfFailure(error) : error;

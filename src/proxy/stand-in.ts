@@ -95,7 +95,14 @@ export function createStandIns(dependencies: StandInDependencies): StandIns {
     for (const { registry, repository } of candidates) {
       if (performance.now() >= request.deadlineMs) return undefined;
       const response = await upstream
-        .send({ ...request, registry, repository, identity: { kind: "anonymous" }, onlyOrigin: undefined })
+        .send({
+          ...request,
+          registry,
+          repository,
+          identity: { kind: "anonymous" },
+          instead: undefined,
+          onlyOrigin: undefined,
+        })
         .catch(orNothing);
       if (response === undefined) continue;
       if (isContent(response, request)) {

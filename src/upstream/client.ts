@@ -9,6 +9,7 @@ import type { Registry, Upstream } from "../registry/registry.ts";
 import { attempt } from "./attempt.ts";
 import { createAuthorizer } from "./authorize.ts";
 import { createDial, type Dial, type Lookup } from "./dial.ts";
+import { askAsEach } from "./each-account.ts";
 import { type Answered, askInTurn } from "./failover.ts";
 import { type HttpRequest, createHttp } from "./http.ts";
 import { NO_METER, type UpstreamMeter, metered } from "./meter.ts";
@@ -158,16 +159,25 @@ export function createUpstreamClient(
       random,
       sleep,
     });
+    watchRefusal(answered.response.status, identity, answered.upstream);
     return { ...answered, elapsedMs: performance.now() - startedAtMs };
   }
 
   return {
     async send(request) {
-      const { registry, identity } = request;
-      const { upstream, response, elapsedMs } = await transfers.carry(request, () => askUpstreams(request));
-      const { status, headers, body } = response;
-      watchRefusal(status, identity, upstream);
-      return { status, headers, body, upstream, elapsedMs, refuse: (fault) => meter.refused(registry.key, fault) };
+      const { registry } = request;
+      const answered = await transfers.carry(request, () => askAsEach(request, askUpstreams));
+      const { status, headers, body } = answered.response;
+      const { upstream, identity, elapsedMs } = answered;
+      return {
+        status,
+        headers,
+        body,
+        upstream,
+        identity,
+        elapsedMs,
+        refuse: (fault) => meter.refused(registry.key, fault),
+      };
     },
     async write(request) {
       const response = await counted(request.registry, write(request, authorizer));

@@ -37,6 +37,8 @@ export interface UpstreamRequest {
   /** The only client headers that leave, chosen by the caller (Accept, Range, If-None-Match); hop-by-hop names are dropped. */
   readonly headers: readonly HeaderLine[];
   readonly identity: Identity;
+  /** Asked in its place, in this order, where it is limited or refused: for what everybody may read alone. Default: none. */
+  readonly instead?: readonly Identity[] | undefined;
   /** `"https://ghcr.io"`: only upstreams of this origin are asked, since the name may be private. Default: all in their order. */
   readonly onlyOrigin?: string | undefined;
   /**
@@ -70,6 +72,8 @@ export interface UpstreamResponse {
   readonly body: ReadableStream<Uint8Array> | null;
   /** The upstream that answered. */
   readonly upstream: Upstream;
+  /** In whose name it was asked. */
+  readonly identity: Identity;
   /** Milliseconds to the final headers, without the wait for a transfer's turn. */
   readonly elapsedMs: number;
   /** To be called by whoever finds that the content is not what it should be: it is counted. */

@@ -64,7 +64,7 @@ export async function write(request: UpstreamWrite, authorizer: Authorizer): Pro
   const named = headers.get("location");
   const location = named === null ? undefined : { href: nextUrl(named, asked.url).href, named: response.addressKind };
   const elapsedMs = performance.now() - startedAtMs;
-  return { status, headers, body, location, upstream: request.upstream, elapsedMs };
+  return { status, headers, body, location, upstream: request.upstream, identity: request.identity, elapsedMs };
 }
 
 /** Away from the upstream's own origin nothing says who we are (protocol R69), and addresses are judged as in redirects. */
