@@ -24,7 +24,8 @@ import { createCompatLines, type TagAge } from "./proxy/compat-headers.ts";
 import { createOutages } from "./proxy/outage.ts";
 import { createUpkeep, type Upkeep } from "./proxy/upkeep.ts";
 import type { Registry, RegistryMap } from "./registry/registry.ts";
-import type { CacheMeter, CacheReadings } from "./server-metrics.ts";
+import type { CacheMeter } from "./server-metrics.ts";
+import type { CacheReadings } from "./server-readings.ts";
 
 export interface OpenedCache {
   readonly cache: Cache;

@@ -3,44 +3,21 @@
  * here their words become metrics. docs/operations.md explains each; a test compares.
  */
 import type { StoreMeter } from "./cache/metered-store.ts";
-import type { Fills } from "./cache/fill.ts";
 import { FILL_ENDS, type FillEnd } from "./cache/metered-fills.ts";
-import type { Store } from "./cache/store.ts";
 import type { BuildInfo } from "./config/settings.ts";
-import {
-  createCounter,
-  createHistogram,
-  createInfo,
-  createReading,
-  createReadings,
-  exposition,
-  type Metric,
-} from "./metrics.ts";
+import { createCounter, createHistogram, createInfo, exposition, type Metric } from "./metrics.ts";
 import type { Exchange } from "./proxy/exchange.ts";
 import type { RegistryMap } from "./registry/registry.ts";
 import { createLoopMonitor, processMetrics } from "./server-process.ts";
+import { type HealthOf, type Readings, readingsOf } from "./server-readings.ts";
+import type { UpstreamHealth } from "./upstream/health.ts";
 import type { UpstreamMeter, UpstreamOutcome } from "./upstream/meter.ts";
-import type { TransferReading } from "./upstream/transfers.ts";
 
 /** What a request's end tells; the HTTP server's Outcome has it. */
 export interface Ended {
   readonly status: number;
   readonly bytesSent: number;
   readonly broken?: string | undefined;
-}
-
-/** What is only read when somebody asks. */
-export interface Readings {
-  readonly http: { readonly openRequests: number; readonly openConnections: number };
-  readonly transfers: () => readonly TransferReading[];
-  readonly cache: CacheReadings | undefined;
-}
-
-export interface CacheReadings {
-  readonly fills: Pick<Fills, "count" | "followers">;
-  readonly store: Pick<Store, "usage">;
-  readonly maxBytes: number;
-  readonly evicted: () => { readonly contents: number; readonly bytes: number };
 }
 
 export interface CacheMeter extends StoreMeter {
@@ -53,6 +30,7 @@ export interface CacheMeter extends StoreMeter {
 export interface RegistryState {
   readonly last: UpstreamOutcome | "not asked yet";
   readonly secondsAgo?: number;
+  readonly upstreams: readonly UpstreamHealth[];
 }
 
 export interface Metrics {
@@ -66,8 +44,8 @@ export interface Metrics {
   /** A stand-in, `by`, gave what `registry` could not; both are keys of the map. */
   stoodIn(registry: string, by: string): void;
   readonly cache: CacheMeter;
-  /** How the registries of the map did last, by key. */
-  states(map: RegistryMap): Readonly<Record<string, RegistryState>>;
+  /** How the registries of the map did last and how their upstreams are, by key. */
+  states(map: RegistryMap, healthOf: HealthOf): Readonly<Record<string, RegistryState>>;
   /** Adds what is read from parts that are made later than this. */
   watch(readings: Readings): void;
   /** All metrics, for documents and tests. */
@@ -107,6 +85,7 @@ export function createMetrics(build: BuildInfo): Metrics {
         counters.upstreamSeconds.observe(elapsedMs / 1000, registry);
         if (outcome !== "aborted") lastAnswers.set(registry, { outcome, atMs: performance.now() });
       },
+      notAsked: (registry) => counters.notAsked.add(1, registry),
       tokenAnswered: (registry, outcome) => counters.upstreamTokens.add(1, registry, outcome),
       received: (registry, bytes) => counters.upstreamBytes.add(bytes, registry),
       refused: (registry, fault) => counters.refusedContent.add(1, registry, fault),
@@ -117,14 +96,15 @@ export function createMetrics(build: BuildInfo): Metrics {
       damaged: () => counters.damaged.add(1),
       filled: (end) => counters.fills.add(1, end),
     },
-    states: ({ registries }) => Object.fromEntries(registries.map(({ key }) => [key, stateOf(lastAnswers.get(key))])),
+    states: ({ registries }, healthOf) =>
+      Object.fromEntries(
+        registries.map((registry) => [
+          registry.key,
+          { ...stateOf(lastAnswers.get(registry.key)), upstreams: healthOf(registry) },
+        ]),
+      ),
     watch(readings) {
-      all = [
-        ...all,
-        ...trafficReadings(readings),
-        ...transferReadings(readings),
-        ...(readings.cache === undefined ? [] : cacheReadings(readings.cache)),
-      ];
+      all = [...all, ...readingsOf(readings)];
     },
     all: () => all,
     text() {
@@ -135,8 +115,8 @@ export function createMetrics(build: BuildInfo): Metrics {
   };
 }
 
-function stateOf(last: { readonly outcome: UpstreamOutcome; readonly atMs: number } | undefined): RegistryState {
-  if (last === undefined) return { last: "not asked yet" };
+function stateOf(last: { readonly outcome: UpstreamOutcome; readonly atMs: number } | undefined) {
+  if (last === undefined) return { last: "not asked yet" as const };
   return { last: last.outcome, secondsAgo: Math.round((performance.now() - last.atMs) / 1000) };
 }
 
@@ -174,6 +154,11 @@ function createCounters() {
       ["registry"],
       "Time from a request to an upstream to its final headers, or to its failure",
     ),
+    notAsked: counter(
+      "upstream_requests_not_sent_total",
+      ["registry"],
+      "Requests that were refused at once because all upstreams of the registry are known dead",
+    ),
     upstreamTokens: counter("upstream_token_requests_total", ["registry", "outcome"], "Requests to token servers"),
     upstreamBytes: counter("upstream_bytes_total", ["registry"], "Body bytes received from upstreams"),
     refusedContent: counter(
@@ -197,58 +182,6 @@ const BREAKAGES = [["client-left"], ["client-stalled"], ["body-failed"], ["wrong
 const FAILURES = [["full"], ["read-only"], ["broken"]];
 function classOf(status: number): string {
   return `${Math.floor(status / 100)}xx`;
-}
-
-function trafficReadings({ http }: Readings): Metric[] {
-  return [
-    gauge("open_requests", "Requests that are being answered", () => http.openRequests),
-    gauge("open_connections", "Connections of clients", () => http.openConnections),
-  ];
-}
-
-function transferReadings({ transfers }: Readings): Metric[] {
-  const reading = (name: string, type: "counter" | "gauge", { help, read }: TransferText) =>
-    createReadings({ name: `layover_${name}`, labels: ["registry"], help }, type, () =>
-      transfers().map((lane) => [[lane.registry], read(lane)]),
-    );
-  return [
-    reading("upstream_transfers", "gauge", {
-      help: "Blobs that are coming from a registry",
-      read: ({ running }) => running,
-    }),
-    reading("waiting_transfers", "gauge", {
-      help: "Blobs that wait until fewer come from their registry",
-      read: ({ waiting }) => waiting,
-    }),
-    reading("refused_transfers_total", "counter", {
-      help: "Blobs that waited in vain, or found too many waiting",
-      read: ({ refused }) => refused,
-    }),
-  ];
-}
-
-interface TransferText {
-  readonly help: string;
-  readonly read: (lane: TransferReading) => number;
-}
-
-function cacheReadings({ fills, store, maxBytes, evicted }: CacheReadings): Metric[] {
-  const counted = (name: string, help: string, read: () => number) =>
-    createReading({ name: `layover_${name}`, help }, "counter", read);
-  return [
-    gauge("running_fills", "Downloads into the cache that run", () => fills.count),
-    gauge("fill_followers", "Clients that are served from running downloads", () => fills.followers),
-    gauge("cache_bytes", "Bytes of kept content", () => store.usage().bytes),
-    gauge("cache_contents", "Kept contents", () => store.usage().count),
-    gauge("cache_spool_bytes", "Bytes of downloads that are not complete", () => store.usage().spooledBytes),
-    gauge("cache_limit_bytes", "What --cache-max-size allows", () => maxBytes),
-    counted("evicted_contents_total", "Contents that were evicted", () => evicted().contents),
-    counted("evicted_bytes_total", "Bytes that were evicted", () => evicted().bytes),
-  ];
-}
-
-function gauge(name: string, help: string, read: () => number): Metric {
-  return createReading({ name: `layover_${name}`, help }, "gauge", read);
 }
 
 function buildInfo({ version, commit, bun }: BuildInfo): Metric {

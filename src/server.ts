@@ -74,11 +74,17 @@ export async function startServer(settings: Settings, dependencies: ServerDepend
   const observed: Observed = {
     isReady: () => serving.ready,
     metrics: metrics.text,
-    registries: () => metrics.states(dependencies.maps.current()),
+    registries: () => metrics.states(dependencies.maps.current(), upstream.health),
   };
   const parts: Parts = { state, sealer, originOf, access, upstream, credentials, downloads, cache, metrics, observed };
   const http = createApplication(settings, dependencies, parts);
-  metrics.watch({ http, cache: cache?.readings, transfers: upstream.transfers });
+  metrics.watch({
+    http,
+    cache: cache?.readings,
+    transfers: upstream.transfers,
+    health: upstream.health,
+    map: dependencies.maps.current,
+  });
   const opened: Opened = { listeners: [], certificate: undefined, monitor: undefined };
   // First, so that whoever reads "listening" may use it.
   const admin = await openAdmin(settings.cache, cache, {

@@ -14,6 +14,8 @@ export interface RegistryState {
   /** A word for the last answer: `"ok"`, `"timeout"`, …; `"not asked yet"`. */
   readonly last: string;
   readonly secondsAgo?: number;
+  /** Whether each of its upstreams is asked: `"closed"`, `"open"`, `"half-open"`. */
+  readonly upstreams: readonly { readonly upstream: string; readonly state: string }[];
 }
 
 export interface Observed {

@@ -61,7 +61,11 @@ export function errorOfFailure(error: UpstreamError): RegistryError {
   const cause = { cause: error };
   switch (error.kind) {
     case "timeout":
-      return new RegistryError("UNAVAILABLE", "the registry did not answer in time", { status: 503, ...cause });
+      return new RegistryError("UNAVAILABLE", "the registry did not answer in time", {
+        status: 503,
+        headers: retryAfter(error.retryAfter ?? null),
+        ...cause,
+      });
     case "limited":
       return new RegistryError("TOOMANYREQUESTS", "the registry limits its pulls: try again later", {
         headers: [["Retry-After", readableRetryAfter(error.retryAfter) ?? DEFAULT_RETRY_AFTER]],
@@ -92,7 +96,12 @@ export function errorOfFailure(error: UpstreamError): RegistryError {
     case "tls":
     case "refused-address":
     case "bad-answer":
-      return new RegistryError("UNAVAILABLE", FAILURES[error.kind], { status: 502, ...cause });
+      return new RegistryError("UNAVAILABLE", FAILURES[error.kind], {
+        // With a moment for the next try it was not asked: clients may come back, which 502 does not tell them.
+        status: error.retryAfter === undefined ? 502 : 503,
+        headers: retryAfter(error.retryAfter ?? null),
+        ...cause,
+      });
   }
 }
 

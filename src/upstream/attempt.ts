@@ -14,12 +14,14 @@ import type { UpstreamRequest } from "./request.ts";
 /** Never taken from a caller: who we are is the identity's matter, and the rest is set for each host. */
 const OWN_HEADERS = new Set(["authorization", "content-length", "cookie", "host", "user-agent"]);
 
+/** A request to one upstream. */
+export interface Attempted extends UpstreamRequest {
+  /** Told undefined when the upstream itself is asked, and its status when it answers. */
+  readonly seen: (status: number | undefined) => void;
+}
+
 /** @throws UpstreamError of every kind; the signal's reason */
-export async function attempt(
-  upstream: Upstream,
-  request: UpstreamRequest,
-  authorizer: Authorizer,
-): Promise<HttpResponse> {
+export async function attempt(upstream: Upstream, request: Attempted, authorizer: Authorizer): Promise<HttpResponse> {
   const first = firstHop(upstream, request);
   const ask = (hop: AuthorisedRequest) => follow(hop, { ask: authorizer.ask, strip });
   const answer = await ask(first);
@@ -32,12 +34,20 @@ export async function attempt(
   return final;
 }
 
+/**
+ * Looks how an upstream is, with the same question as HEAD and no redirect followed: it costs no pull (protocol R208).
+ * @throws as `attempt`
+ */
+export function look(upstream: Upstream, request: Attempted, authorizer: Authorizer): Promise<HttpResponse> {
+  return authorizer.ask(firstHop(upstream, { ...request, method: "HEAD" }));
+}
+
 /** The URL of a path of the registry API at this upstream (protocol R145). */
 export function upstreamUrl(upstream: Upstream, pathAndQuery: string): URL {
   return new URL(`${upstream.origin}${upstream.basePath}/v2/${pathAndQuery}`);
 }
 
-function firstHop(upstream: Upstream, request: UpstreamRequest): AuthorisedRequest {
+function firstHop(upstream: Upstream, request: Attempted): AuthorisedRequest {
   const name = `${upstream.namePrefix}${request.repository}`;
   const query = request.query === "" ? "" : `?${request.query}`;
   const given = request.headers.filter(([header]) => !OWN_HEADERS.has(header.toLowerCase()));
@@ -54,12 +64,13 @@ function firstHop(upstream: Upstream, request: UpstreamRequest): AuthorisedReque
     pingUrl: upstreamUrl(upstream, ""),
     signal: request.signal,
     deadlineMs: request.deadlineMs,
+    seen: request.seen,
   };
 }
 
-/** What another origin gets: no identity, and no scope of ours, since names there are not ours (protocol R42, R149). */
+/** What another origin gets: no identity, and no scope of ours, since names there are not ours (protocol R42, R149). How it is, is not seen. */
 function strip(request: AuthorisedRequest): AuthorisedRequest {
-  return { ...request, identity: { kind: "anonymous" }, scopes: undefined, pingUrl: undefined };
+  return { ...request, identity: { kind: "anonymous" }, scopes: undefined, pingUrl: undefined, seen: undefined };
 }
 
 /**

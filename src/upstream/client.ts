@@ -1,18 +1,21 @@
 /**
- * The one way out to registries. A request goes through: upstreams in order → access (challenge, token) → redirects →
- * address rules → one HTTP exchange; the caller sees only the last answer.
+ * The one way out to registries. A request goes through: upstreams in order, but for those known dead → access (challenge,
+ * token) → redirects → address rules → one HTTP exchange; the caller sees only the last answer.
  *
  * Promises: credentials leave only for their own upstream's origin and its token server; nothing is dialled that the
  * address rules forbid; every wait has a deadline. It does not verify content, cache answers or filter headers for clients.
  */
 import type { Registry, Upstream } from "../registry/registry.ts";
-import { attempt } from "./attempt.ts";
+import { attempt, look } from "./attempt.ts";
 import { createAuthorizer } from "./authorize.ts";
+import { discardBody } from "./body.ts";
 import { createDial, type Dial, type Lookup } from "./dial.ts";
 import { askAsEach } from "./each-account.ts";
 import { type Answered, askInTurn } from "./failover.ts";
 import { type HttpRequest, createHttp } from "./http.ts";
 import { NO_METER, type UpstreamMeter, metered } from "./meter.ts";
+import { createHealth, type Turn, type UpstreamHealth } from "./health.ts";
+import { tell, tryOnce } from "./outcome.ts";
 import { createOutlets } from "./outlet.ts";
 import type { OutgoingProxies } from "./proxy.ts";
 import type { Credential, Identity, UpstreamRequest, UpstreamResponse } from "./request.ts";
@@ -27,6 +30,7 @@ export type { Lookup } from "./dial.ts";
 export type { OutgoingProxies } from "./proxy.ts";
 export type { Credential, Identity, UpstreamRequest, UpstreamResponse } from "./request.ts";
 export type { ContentFault, UpstreamMeter, UpstreamOutcome } from "./meter.ts";
+export type { UpstreamHealth } from "./health.ts";
 export type { QuotaReading } from "./quota.ts";
 export type { OutgoingBody } from "./outgoing-body.ts";
 export type { Location, UpstreamWrite, WriteResponse } from "./write.ts";
@@ -61,6 +65,8 @@ export interface UpstreamDependencies {
   readonly sleep?: (ms: number, signal: AbortSignal) => Promise<void>;
   /** Wall clock for token expiry, milliseconds. */
   readonly now?: () => number;
+  /** Monotonic clock for the health of upstreams, milliseconds. */
+  readonly monotonic?: () => number;
   /** Told about what an operator may want to know: a foreign realm, a failure that led to a retry or the next upstream. No secrets. */
   readonly notice?: (event: UpstreamNotice) => void;
   /** Told when a credential's own upstream answered 401 or 403 though it was shown. */
@@ -76,7 +82,8 @@ export interface UpstreamClient {
   /**
    * Asks the registry's upstreams in order and answers the final response: after the token flow, redirects, retries and
    * next upstreams. A credential goes only to its own origin; other upstreams are asked anonymously.
-   * @throws UpstreamError when no upstream gave a usable answer; `overload` when a blob found no place in time
+   * @throws UpstreamError when no upstream gave a usable answer; at once and with `retryAfter` while all are known dead;
+   * `overload` when a blob found no place in time
    * @throws the reason of `signal` when it aborted
    */
   send(request: UpstreamRequest): Promise<UpstreamResponse>;
@@ -92,6 +99,10 @@ export interface UpstreamClient {
   verify(registry: Registry, credential: Credential, options: VerifyOptions): Promise<Verdict>;
   /** The registry whose upstream named this realm in a challenge lately. A look-up only: nothing is fetched (compat C34). */
   knownRealm(realmUrl: string): Registry | undefined;
+  /** How each upstream of the registry is, in the map's order. */
+  health(registry: Registry): readonly UpstreamHealth[];
+  /** Whether a request to this registry would be sent now: false while all its upstreams are known dead. */
+  mayAsk(registry: Registry): boolean;
   /** What accounts have left, and whom to ask as. */
   readonly quota: Pick<Quota, "inTurn" | "isShort" | "readings">;
   /** The blobs that are under way or wait, by registry. */
@@ -110,6 +121,7 @@ export function createUpstreamClient(
   dependencies: UpstreamDependencies = {},
 ): UpstreamClient {
   const { random = Math.random, sleep = sleepFor, now = Date.now, notice = () => undefined } = dependencies;
+  const { monotonic = () => performance.now() } = dependencies;
   const { meter = NO_METER, refused = () => undefined } = dependencies;
   const {
     connectTimeoutMs = CONNECT_TIMEOUT_MS,
@@ -132,6 +144,11 @@ export function createUpstreamClient(
     });
   const authorizer = createAuthorizer({ exchange: http.exchange, tokens, onForeignRealm });
   const transfers = createTransfers(options);
+  const healthOf = createHealth({
+    now: monotonic,
+    random,
+    changed: ({ registry, upstream, message }) => notice({ registry, host: new URL(upstream.origin).host, message }),
+  });
 
   /** Counted under the registry, until its answer or failure is there. */
   function counted<T extends { readonly status: number }>({ key }: Registry, asking: Promise<T>): Promise<T> {
@@ -150,10 +167,16 @@ export function createUpstreamClient(
     const { registry, identity, signal, deadlineMs } = request;
     const answered = await askInTurn({
       upstreams: upstreamsFor(request),
-      ask: (candidate) =>
-        quota.ofUpstream(candidate, request, () => counted(registry, attempt(candidate, request, authorizer))),
+      health: healthOf(registry),
+      ask(candidate, seen) {
+        const asked = { ...request, seen };
+        return quota.ofUpstream(candidate, asked, () => counted(registry, attempt(candidate, asked, authorizer)));
+      },
+      look: (candidate, turn) => void findOut(candidate, request, turn),
+      isBlob: isBlob(request),
       credentialOrigin: identity.kind === "credential" ? identity.credential.origin : undefined,
       onFailure: ({ origin }, message) => notice({ registry: registry.key, host: new URL(origin).host, message }),
+      onRefusal: () => meter.notAsked(registry.key),
       signal,
       deadlineMs,
       random,
@@ -161,6 +184,22 @@ export function createUpstreamClient(
     });
     watchRefusal(answered.response.status, identity, answered.upstream);
     return { ...answered, elapsedMs: performance.now() - startedAtMs };
+  }
+
+  /** What another upstream answers the client meanwhile has no part in it, nor has the client's patience. */
+  async function findOut(upstream: Upstream, request: UpstreamRequest, turn: Turn): Promise<void> {
+    const { registry } = request;
+    const limits = { signal: new AbortController().signal, deadlineMs: performance.now() + 2 * headerTimeoutMs };
+    try {
+      const trial = await tryOnce((seen) => {
+        const asked = { ...request, ...limits, seen };
+        return quota.ofUpstream(upstream, asked, () => counted(registry, look(upstream, asked, authorizer)));
+      });
+      if (trial.outcome.kind === "answer") await discardBody(trial.outcome.response.body);
+      tell(turn, trial, isBlob(request));
+    } finally {
+      turn.left();
+    }
   }
 
   return {
@@ -187,10 +226,16 @@ export function createUpstreamClient(
     verify: (registry, credential, verifyOptions) =>
       verify({ registry, credential, options: verifyOptions }, { http, tokens }),
     knownRealm: authorizer.knownRealm,
+    health: (registry) => registry.upstreams.map((upstream) => healthOf(registry).stateOf(upstream)),
+    mayAsk: (registry) => registry.upstreams.some((upstream) => healthOf(registry).mayAsk(upstream)),
     quota,
     transfers: transfers.readings,
     close: outlets.close,
   };
+}
+
+function isBlob({ path }: UpstreamRequest): boolean {
+  return path.startsWith("blobs/");
 }
 
 function upstreamsFor({ registry, onlyOrigin }: UpstreamRequest): readonly Upstream[] {

@@ -83,7 +83,10 @@ export function createDial(options: DialOptions, dependencies: DialDependencies 
     try {
       return await lookup(host, options.family);
     } catch (cause) {
-      throw new UpstreamError("connect", `${host} could not be resolved: ${whyOf(cause)}`, { cause });
+      throw new UpstreamError("connect", `${host} could not be resolved: ${whyOf(cause)}`, {
+        reach: "unreached",
+        cause,
+      });
     }
   }
 
@@ -142,7 +145,11 @@ function raceConnections(addresses: readonly string[], port: number, timeoutMs: 
   let failed = 0;
   let lastCode = "no address";
   const fail = (kind: "connect" | "timeout", why: string) =>
-    reject(new UpstreamError(kind, `no connection to port ${port} of ${addresses.join(", ")}: ${why}`));
+    reject(
+      new UpstreamError(kind, `no connection to port ${port} of ${addresses.join(", ")}: ${why}`, {
+        reach: "unreached",
+      }),
+    );
   const deadline = setTimeout(fail, timeoutMs, "timeout", `none within ${timeoutMs} ms`);
   const stagger = setInterval(attempt, STAGGER_MS);
   attempt();

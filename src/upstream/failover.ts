@@ -1,15 +1,28 @@
 /**
- * The upstreams of a registry, in turn (protocol R142, R262). Each is asked once; if none had the answer, those whose failure
- * may pass are asked again after a short, uneven wait, twice at most and only before the deadline.
+ * The upstreams of a registry, in turn (protocol R142, R262): those that answer in the map's order, each once; if none had
+ * the answer, those whose failure may pass again after a short, uneven wait, three times at most and only before the deadline.
+ * Upstreams that are known dead are not waited for (health.ts):
+ *
+ *     closed ones first ─▶ then those whose moment has come ─▶ none may be asked: refused at once
+ *         └─▶ meanwhile an open one whose moment has come is looked at beside it, so that no client waits for the news
  */
 import { UpstreamError } from "../errors.ts";
 import type { Upstream } from "../registry/registry.ts";
 import { discardBody } from "./body.ts";
+import type { Health, Turn } from "./health.ts";
 import type { HttpResponse } from "./http.ts";
+import { describe, isFailure, isLimit, type Outcome, rank, tell, type Trial, tryOnce } from "./outcome.ts";
+import { askedPauseMs, pauseBeforeRound } from "./retry.ts";
+import { remainingMs } from "./wait.ts";
 
 export interface FailoverOptions {
   readonly upstreams: readonly Upstream[];
-  readonly ask: (upstream: Upstream) => Promise<HttpResponse>;
+  readonly health: Health;
+  /** @param seen told undefined when the upstream itself is asked, and its status when it answers */
+  readonly ask: (upstream: Upstream, seen: (status: number | undefined) => void) => Promise<HttpResponse>;
+  /** Finds out, beside the request and without end for it, how an upstream is; ends the turn. Must not throw. */
+  readonly look: (upstream: Upstream, turn: Turn) => void;
+  readonly isBlob: boolean;
   /** The origin whose credential the request has: another upstream's 401 is not the last word before that one was asked. */
   readonly credentialOrigin: string | undefined;
   readonly signal: AbortSignal;
@@ -18,6 +31,8 @@ export interface FailoverOptions {
   readonly sleep: (ms: number, signal: AbortSignal) => Promise<void>;
   /** Told before the next upstream or the next round. */
   readonly onFailure: (upstream: Upstream, outcome: string) => void;
+  /** Told when nobody was asked because all are known dead. */
+  readonly onRefusal: () => void;
 }
 
 export interface Answered {
@@ -25,48 +40,91 @@ export interface Answered {
   readonly response: HttpResponse;
 }
 
-type Outcome =
-  | { readonly kind: "answer"; readonly response: HttpResponse }
-  | { readonly kind: "error"; readonly error: UpstreamError };
-
-/** Waits of about 0.1 and 0.2 seconds: long enough for a restarted process, short against a client's patience. */
-const RETRY_DELAYS_MS = [100, 200];
+/** What one request has found out so far. */
+interface Progress {
+  readonly outcomes: Map<Upstream, Outcome>;
+  readonly turns: Map<Upstream, Turn>;
+  /** Failures that may pass at the next try, and are told of when there is none. */
+  readonly untold: Map<Upstream, Trial>;
+}
 
 /**
  * The first answer that settles the matter, else the most telling of those that do not: 404 only if every upstream said so,
  * because one that failed might have had it.
- * @throws UpstreamError when errors are all there is to tell
+ * @throws UpstreamError when errors are all there is to tell; at once, with `retryAfter`, when no upstream may be asked
  */
 export async function askInTurn(options: FailoverOptions): Promise<Answered> {
-  const outcomes = new Map<Upstream, Outcome>();
-  let pending = options.upstreams;
-  for (let round = 0; ; round++) {
-    for (const upstream of pending) {
-      const outcome = await tryOnce(upstream, options.ask);
-      await keep(outcomes, upstream, outcome);
-      if (isSettled(outcome, laterUpstreams(upstream, options))) return pick(outcomes, upstream);
-      if (!isLimit(outcome)) options.onFailure(upstream, describe(outcome));
-    }
-    pending = pending.filter((upstream) => mayPass(outcomes.get(upstream)));
-    const delayMs = (RETRY_DELAYS_MS[round] ?? Infinity) * (0.5 + options.random());
-    if (pending.length === 0 || performance.now() + delayMs >= options.deadlineMs) break;
-    await options.sleep(delayMs, options.signal);
-  }
-  return pick(outcomes, mostTelling(outcomes));
-}
-
-async function tryOnce(upstream: Upstream, ask: FailoverOptions["ask"]): Promise<Outcome> {
+  const progress: Progress = { outcomes: new Map(), turns: new Map(), untold: new Map() };
   try {
-    return { kind: "answer", response: await ask(upstream) };
-  } catch (error) {
-    if (error instanceof UpstreamError) return { kind: "error", error };
-    throw error;
+    return await askInRounds(options, progress);
+  } finally {
+    for (const [upstream, trial] of progress.untold) tell(progress.turns.get(upstream), trial, options.isBlob);
+    for (const turn of progress.turns.values()) turn.left();
   }
 }
 
-/** Told once when it begins, and then true of every request. */
-function isLimit(outcome: Outcome): boolean {
-  return outcome.kind === "error" && outcome.error.kind === "limited";
+async function askInRounds(options: FailoverOptions, progress: Progress): Promise<Answered> {
+  const { outcomes, turns } = progress;
+  let pending = inOrder(options);
+  for (let round = 0; ; round++) {
+    for (const [index, upstream] of pending.entries()) {
+      const outcome = await askOne(upstream, options, progress);
+      await keep(outcomes, upstream, outcome);
+      if (isSettled(outcome, moreTelling(upstream, pending.slice(index + 1), options))) return pick(outcomes, upstream);
+      if (turns.has(upstream) && !isLimit(outcome)) options.onFailure(upstream, describe(outcome));
+    }
+    if (turns.size === 0 && pending.length > 0) return refuse(options);
+    const again = pending.flatMap((upstream) => mayAskAgain(upstream, options, progress));
+    pending = again.map(({ upstream }) => upstream);
+    const askedMs = Math.max(0, ...again.map(({ pauseMs }) => pauseMs));
+    const remaining = remainingMs(options.deadlineMs);
+    const pauseMs = pauseBeforeRound({ round, askedMs, remainingMs: remaining, random: options.random() });
+    if (pending.length === 0 || pauseMs === undefined) return pick(outcomes, mostTelling(outcomes));
+    await options.sleep(pauseMs, options.signal);
+  }
+}
+
+/** Closed ones first. An open one whose moment has come is looked at beside the request, where another can serve it. */
+function inOrder({ upstreams, health, look }: FailoverOptions): readonly Upstream[] {
+  const closed = upstreams.filter((upstream) => health.isClosed(upstream));
+  const others = upstreams.filter((upstream) => !closed.includes(upstream));
+  for (const upstream of closed.length === 0 ? [] : others) {
+    const turn = health.enter(upstream);
+    if (turn !== undefined) look(upstream, turn);
+  }
+  return [...closed, ...others];
+}
+
+/** One try, or the news that it must not be made now. */
+async function askOne(upstream: Upstream, options: FailoverOptions, { turns, untold }: Progress): Promise<Outcome> {
+  const turn = turns.get(upstream) ?? options.health.enter(upstream);
+  if (turn === undefined) return { kind: "error", error: options.health.refusal([upstream]) };
+  turns.set(upstream, turn);
+  const trial = await tryOnce((seen) => options.ask(upstream, seen));
+  untold.delete(upstream);
+  if (mayPass(turn, trial.outcome, options) !== undefined && isFailure(trial)) untold.set(upstream, trial);
+  else tell(turn, trial, options.isBlob);
+  return trial.outcome;
+}
+
+/** After how long a try more is worth it; never for the one that finds out for all who wait. */
+function mayPass(
+  turn: Turn | undefined,
+  outcome: Outcome | undefined,
+  { isBlob }: FailoverOptions,
+): number | undefined {
+  return turn === undefined || turn.isProbe ? undefined : askedPauseMs(outcome, { isBlob, now: Date.now() });
+}
+
+function mayAskAgain(upstream: Upstream, options: FailoverOptions, { turns, outcomes }: Progress) {
+  const pauseMs = mayPass(turns.get(upstream), outcomes.get(upstream), options);
+  // Others may have found out meanwhile that it is dead.
+  return pauseMs === undefined || !options.health.isClosed(upstream) ? [] : [{ upstream, pauseMs }];
+}
+
+function refuse({ health, upstreams, onRefusal }: FailoverOptions): never {
+  onRefusal();
+  throw health.refusal(upstreams);
 }
 
 /** The latest outcome counts, but an answer tells more than the failure of a later try. */
@@ -84,29 +142,14 @@ function isSettled(outcome: Outcome, later: readonly Upstream[]): boolean {
   return status !== 404 && status !== 429 && status < 500;
 }
 
-/** The upstreams behind this one that know the client better than this one did. */
-function laterUpstreams(upstream: Upstream, { upstreams, credentialOrigin }: FailoverOptions): readonly Upstream[] {
-  if (upstream.origin === credentialOrigin) return [];
-  return upstreams.slice(upstreams.indexOf(upstream) + 1).filter(({ origin }) => origin === credentialOrigin);
-}
-
-/** What may be gone at the next try. 429 and Retry-After ask for more patience than a client has. */
-function mayPass(outcome: Outcome | undefined): boolean {
-  if (outcome?.kind === "answer") {
-    const { status, headers } = outcome.response;
-    return [500, 502, 503, 504].includes(status) && !headers.has("retry-after");
-  }
-  switch (outcome?.error.kind) {
-    case "connect":
-      return true;
-    case "token":
-      return outcome.error.retryAfter === undefined && (outcome.error.status ?? 500) >= 500;
-    // Storage that refused a signed URL: a fresh one may do.
-    case "bad-answer":
-      return outcome.error.status !== undefined;
-    default:
-      return false;
-  }
+/** Of those still to be asked, who could say yes where this one said no: for a blob anybody, else who knows the client better. */
+function moreTelling(
+  upstream: Upstream,
+  later: readonly Upstream[],
+  { credentialOrigin, isBlob }: FailoverOptions,
+): readonly Upstream[] {
+  if (isBlob) return later;
+  return upstream.origin === credentialOrigin ? [] : later.filter(({ origin }) => origin === credentialOrigin);
 }
 
 function mostTelling(outcomes: ReadonlyMap<Upstream, Outcome>): Upstream {
@@ -116,15 +159,6 @@ function mostTelling(outcomes: ReadonlyMap<Upstream, Outcome>): Upstream {
   return first;
 }
 
-/** Low tells more. */
-function rank(outcome: Outcome): number {
-  if (outcome.kind === "error") return isLimit(outcome) ? 1 : 3;
-  const { status } = outcome.response;
-  if (status === 401 || status === 403) return 0;
-  if (status === 429) return 1;
-  return status === 404 ? 4 : 2;
-}
-
 async function pick(outcomes: Map<Upstream, Outcome>, upstream: Upstream): Promise<Answered> {
   const chosen = outcomes.get(upstream);
   for (const other of outcomes.values()) {
@@ -132,8 +166,4 @@ async function pick(outcomes: Map<Upstream, Outcome>, upstream: Upstream): Promi
   }
   if (chosen?.kind === "answer") return { upstream, response: chosen.response };
   throw chosen?.error ?? new UpstreamError("connect", "the registry has no upstream");
-}
-
-function describe(outcome: Outcome): string {
-  return outcome.kind === "error" ? outcome.error.message : `answered ${outcome.response.status}`;
 }

@@ -19,7 +19,10 @@ export function failureOf(cause: unknown, { what, signal, during }: FailureFacts
   const code = codeOf(cause);
   if (code === undefined) return new UpstreamError("bad-answer", `${what}: failed for an unknown reason`);
   if (during === "body") return new UpstreamError("bad-answer", `${what}: the body broke off: ${code}`);
-  return new UpstreamError(kindOf(code), `${what}: ${code}`);
+  const kind = kindOf(code);
+  return new UpstreamError(kind, `${what}: ${code}`, {
+    reach: kind === "tls" || UNREACHED.has(code) ? "unreached" : undefined,
+  });
 }
 
 /** `"ECONNREFUSED"`, `"ERR_TLS_CERT_ALTNAME_INVALID"`; undefined where an error has none. */
@@ -36,6 +39,9 @@ const BAD_ANSWERS = new Set([
   "UnrequestedUpgrade",
   "UnsupportedTransferEncoding",
 ]);
+
+/** No connection came about; a reset may have come from a host that lives. */
+const UNREACHED = new Set(["ConnectionRefused", "ECONNREFUSED", "EHOSTUNREACH", "ENETUNREACH", "ETIMEDOUT"]);
 
 /** Certificate verdicts of OpenSSL and the handshake's own failures. */
 const TLS_CODE =

@@ -10,9 +10,8 @@
  * Promises: without failures nothing opens; at a half-open upstream one request is under way and the others are refused at
  * once; an answer closes whatever was open. Who had a turn always ends it, or nobody would get the next one.
  */
-import { LRUCache } from "lru-cache";
 import { UpstreamError, type UpstreamErrorKind } from "../errors.ts";
-import type { Upstream } from "../registry/registry.ts";
+import type { Registry, Upstream } from "../registry/registry.ts";
 
 export interface Failure {
   /**
@@ -51,7 +50,8 @@ export interface UpstreamHealth {
   readonly forSeconds?: number;
   /** Seconds until it may be asked again, 0 while half-open; absent while closed. */
   readonly askedInSeconds?: number;
-  readonly why?: string;
+  /** A word and no more: the whole reason may name a repository. */
+  readonly why?: UpstreamErrorKind;
 }
 
 export interface HealthChange {
@@ -62,9 +62,10 @@ export interface HealthChange {
   readonly message: string;
 }
 
+/** How the upstreams of one registry are. */
 export interface Health {
-  /** Leave to ask; undefined when it must not be asked now. @param registry key, for the log */
-  enter(upstream: Upstream, registry: string): Turn | undefined;
+  /** Leave to ask; undefined when it must not be asked now. */
+  enter(upstream: Upstream): Turn | undefined;
   isClosed(upstream: Upstream): boolean;
   /** Whether `enter` would give a turn now. */
   mayAsk(upstream: Upstream): boolean;
@@ -95,8 +96,8 @@ const FIRST_WINDOW_MS = 5_000;
 const MAX_WINDOW_MS = 30_000;
 /** A registry under maintenance may ask for more, up to this: a look in between costs one request. */
 const MAX_ASKED_MS = 5 * 60_000;
-/** Upstreams of the map and of maps before it; an entry is some hundred bytes. */
-const MAX_UPSTREAMS = 1000;
+
+type Named = Pick<Registry, "key">;
 
 interface Away {
   readonly sinceMs: number;
@@ -114,24 +115,13 @@ interface Entry {
   away: Away | undefined;
 }
 
-export function createHealth({ now, random, changed }: HealthDependencies): Health {
-  const entries = new LRUCache<string, Entry>({ max: MAX_UPSTREAMS });
-
-  function entryOf(upstream: Upstream): Entry {
-    const key = keyOf(upstream);
-    const entry = entries.get(key) ?? { weight: 0, away: undefined };
-    entries.set(key, entry);
-    return entry;
-  }
-
-  function awayOf(upstream: Upstream): Away | undefined {
-    return entries.get(keyOf(upstream))?.away;
-  }
-
-  function mayAsk(upstream: Upstream): boolean {
-    const away = awayOf(upstream);
-    return away === undefined || (away.probe === undefined && now() >= away.untilMs);
-  }
+/**
+ * @returns the health of a registry's upstreams: other registries may come to them another way, or trust them otherwise. It ends
+ * with the map: what a new one says about proxies and certificates may have mended what failed.
+ */
+export function createHealth({ now, random, changed }: HealthDependencies): (registry: Named) => Health {
+  // One entry per upstream of a registry, as long as its map is in use.
+  const registries = new WeakMap<Named, Map<string, Entry>>();
 
   function open(entry: Entry, failure: Failure, before: Away | undefined): Away {
     const windowMs = before === undefined ? FIRST_WINDOW_MS : Math.min(before.windowMs * 2, MAX_WINDOW_MS);
@@ -169,47 +159,73 @@ export function createHealth({ now, random, changed }: HealthDependencies): Heal
     return turn;
   }
 
-  return {
-    enter(upstream, registry) {
-      if (!mayAsk(upstream)) return undefined;
-      const entry = entryOf(upstream);
-      const turn = turnFor(entry, upstream, registry);
-      if (entry.away !== undefined) entry.away = { ...entry.away, probe: turn };
-      return turn;
-    },
-    isClosed: (upstream) => awayOf(upstream) === undefined,
-    mayAsk,
-    refusal(upstreams) {
-      const [soonest] = upstreams.flatMap((upstream) => awayOf(upstream) ?? []).toSorted(bySoonest);
-      if (soonest === undefined) return new UpstreamError("connect", "the registry has no upstream");
-      const waitMs = Math.max(0, soonest.untilMs - now());
-      const since = seconds(now() - soonest.sinceMs);
-      const next = soonest.probe === undefined ? `asked again in ${seconds(waitMs)}` : "being asked just now";
-      return new UpstreamError(soonest.failure.as, `no answer for ${since}, ${next}: ${soonest.failure.why}`, {
-        retryAfter: String(Math.max(1, Math.ceil(waitMs / 1000))),
-      });
-    },
-    stateOf(upstream) {
+  function healthOf(registry: Named): Health {
+    const entries = registries.get(registry) ?? new Map<string, Entry>();
+    registries.set(registry, entries);
+
+    function entryOf(upstream: Upstream): Entry {
+      const key = keyOf(upstream);
+      const entry = entries.get(key) ?? { weight: 0, away: undefined };
+      entries.set(key, entry);
+      return entry;
+    }
+
+    function awayOf(upstream: Upstream): Away | undefined {
+      return entries.get(keyOf(upstream))?.away;
+    }
+
+    function mayAsk(upstream: Upstream): boolean {
       const away = awayOf(upstream);
-      if (away === undefined) return { upstream: nameOfUpstream(upstream), state: "closed" };
-      const waitMs = Math.max(0, away.untilMs - now());
-      return {
-        upstream: nameOfUpstream(upstream),
-        state: waitMs > 0 ? "open" : "half-open",
-        forSeconds: Math.round((now() - away.sinceMs) / 1000),
-        askedInSeconds: Math.ceil(waitMs / 1000),
-        why: away.failure.why,
-      };
-    },
-  };
+      return away === undefined || (away.probe === undefined && now() >= away.untilMs);
+    }
+
+    return {
+      enter(upstream) {
+        if (!mayAsk(upstream)) return undefined;
+        const entry = entryOf(upstream);
+        const turn = turnFor(entry, upstream, registry.key);
+        if (entry.away !== undefined) entry.away = { ...entry.away, probe: turn };
+        return turn;
+      },
+      isClosed: (upstream) => awayOf(upstream) === undefined,
+      mayAsk,
+      refusal: (upstreams) => refusalOf(upstreams.flatMap((upstream) => awayOf(upstream) ?? [])),
+      stateOf: (upstream) => stateOf(nameOf(upstream), awayOf(upstream)),
+    };
+  }
+
+  function refusalOf(aways: readonly Away[]): UpstreamError {
+    const [soonest] = aways.toSorted(bySoonest);
+    if (soonest === undefined) return new UpstreamError("connect", "the registry has no upstream");
+    const waitMs = Math.max(0, soonest.untilMs - now());
+    const since = seconds(now() - soonest.sinceMs);
+    const next = soonest.probe === undefined ? `asked again in ${seconds(waitMs)}` : "being asked just now";
+    return new UpstreamError(soonest.failure.as, `no answer for ${since}, ${next}: ${soonest.failure.why}`, {
+      retryAfter: String(Math.max(1, Math.ceil(waitMs / 1000))),
+    });
+  }
+
+  function stateOf(upstream: string, away: Away | undefined): UpstreamHealth {
+    if (away === undefined) return { upstream, state: "closed" };
+    const waitMs = Math.max(0, away.untilMs - now());
+    return {
+      upstream,
+      state: waitMs > 0 ? "open" : "half-open",
+      forSeconds: Math.round((now() - away.sinceMs) / 1000),
+      askedInSeconds: Math.ceil(waitMs / 1000),
+      why: away.failure.as,
+    };
+  }
+
+  return healthOf;
 }
 
-/** As the map names it: two paths of one host are two registries. */
+/** As the map names it: two paths of one host are two upstreams. */
 function keyOf({ origin, basePath }: Upstream): string {
   return `${origin}${basePath}`;
 }
 
-function nameOfUpstream({ origin, basePath }: Upstream): string {
+function nameOf({ origin, basePath }: Upstream): string {
   return `${new URL(origin).host}${basePath}`;
 }
 

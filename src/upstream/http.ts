@@ -32,6 +32,8 @@ export interface HttpRequest {
   readonly signal: AbortSignal;
   /** Moment on the `performance.now()` clock by which the headers must be there. */
   readonly deadlineMs: number;
+  /** Told undefined when the host is asked, and the status when it answers. Must not throw. */
+  readonly seen?: ((status: number | undefined) => void) | undefined;
 }
 
 export interface HttpResponse {
@@ -76,10 +78,11 @@ export function createHttp(options: HttpOptions, { dial, outlets, meter }: HttpD
     const limitMs = isWrite ? asked.deadlineMs : performance.now() + options.headerTimeoutMs;
     const request = { ...asked, deadlineMs: Math.min(asked.deadlineMs, limitMs) };
     request.signal.throwIfAborted();
+    request.seen?.(undefined);
     const outlet = await outlets.outletFor(request.url, request.registry);
     const way = outlet.kind === "proxied" ? proxiedWay(request) : await directWay(request, dial);
     const what = nameOf(request.url);
-    const leash = createLeash({ ...request, what });
+    const leash = createLeash({ ...request, what, reach: limitMs <= asked.deadlineMs ? "silent" : undefined });
     try {
       const response = await outlet.fetch(way.url, {
         method: request.method,
@@ -89,7 +92,9 @@ export function createHttp(options: HttpOptions, { dial, outlets, meter }: HttpD
         ...(request.body !== undefined && { body: outgoing(request.body, leash, options.idleTimeoutMs) }),
       });
       leash.arrived();
-      return receive(response, { request, way, leash, what });
+      const answer = receive(response, { request, way, leash, what });
+      request.seen?.(answer.status);
+      return answer;
     } catch (cause) {
       leash.cut();
       const failure = failureOf(cause, { what, signal: request.signal, during: "headers" });

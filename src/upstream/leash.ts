@@ -2,7 +2,7 @@
  * The one signal a fetch hangs on: it ends it when the client leaves, when the headers are late, and when the body is given
  * up. It unlinks itself when the exchange is over, since the client's signal may live as long as its connection.
  */
-import { UpstreamError } from "../errors.ts";
+import { type Reach, UpstreamError } from "../errors.ts";
 import { type Limits, remainingMs } from "./wait.ts";
 
 export interface Leash {
@@ -19,8 +19,14 @@ export interface Leash {
   cut(): void;
 }
 
-/** @param what named in the time-out: `"https://ghcr.io/v2/a/blobs/sha256:…"` */
-export function createLeash({ signal, deadlineMs, what }: Limits & { what: string }): Leash {
+export interface LeashOptions extends Limits {
+  /** Named in the time-out: `"https://ghcr.io/v2/a/blobs/sha256:…"`. */
+  readonly what: string;
+  /** Said by the time-out: `silent` when the host had all the time it is given. */
+  readonly reach?: Reach | undefined;
+}
+
+export function createLeash({ signal, deadlineMs, what, reach }: LeashOptions): Leash {
   const controller = new AbortController();
   const { promise: ended, resolve: end } = Promise.withResolvers<void>();
   const onAbort = () => {
@@ -28,7 +34,7 @@ export function createLeash({ signal, deadlineMs, what }: Limits & { what: strin
     end();
   };
   signal.addEventListener("abort", onAbort, { once: true });
-  const timeout = new UpstreamError("timeout", `${what}: no response headers in time`);
+  const timeout = new UpstreamError("timeout", `${what}: no response headers in time`, { reach });
   const giveUp = () => {
     controller.abort(timeout);
     end();

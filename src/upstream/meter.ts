@@ -15,6 +15,8 @@ export type ContentFault = "digest" | "page" | "type" | "part";
 export interface UpstreamMeter {
   /** One upstream answered, or did not: token, redirects and all. */
   answered(registry: string, outcome: UpstreamOutcome, elapsedMs: number): void;
+  /** A request was refused at once, since all upstreams of the registry are known dead. */
+  notAsked(registry: string): void;
   /** One request to a token server. */
   tokenAnswered(registry: string, outcome: UpstreamOutcome): void;
   /** Body bytes came in. */
@@ -25,6 +27,7 @@ export interface UpstreamMeter {
 
 export const NO_METER: UpstreamMeter = {
   answered: () => undefined,
+  notAsked: () => undefined,
   tokenAnswered: () => undefined,
   received: () => undefined,
   refused: () => undefined,

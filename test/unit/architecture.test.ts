@@ -30,6 +30,7 @@ const FILE_LEVEL: Record<string, number> = {
   "server-cache.ts": 4,
   "server-metrics.ts": 4,
   "server-process.ts": 4,
+  "server-readings.ts": 4,
   "main.ts": 4,
   "assets.d.ts": 0,
 };

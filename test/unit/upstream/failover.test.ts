@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { makeImage } from "../../support/images.ts";
 import { ask, bytesOf, failureOf, fakeRegistry, registryAt, testClient, upstreamAt, userAt } from "./fixture.ts";
 import { askInTurn } from "../../../src/upstream/failover.ts";
+import { createHealth } from "../../../src/upstream/health.ts";
 import { answering, wireHost } from "./wire.ts";
 
 const image = makeImage();
@@ -95,8 +96,13 @@ test.each([
   const remaining = scripts.map((statuses) => [...statuses]);
   const answered = await askInTurn({
     upstreams,
-    ask: async (upstream) => {
+    health: createHealth({ now: () => 0, random: () => 0, changed: () => undefined })({ key: "fake" }),
+    look: () => undefined,
+    isBlob: false,
+    onRefusal: () => undefined,
+    ask: async (upstream, seen) => {
       const status = remaining[upstreams.indexOf(upstream)]?.shift() ?? 500;
+      seen(status);
       const state = { isCancelled: false };
       bodies.push(state);
       const body = new ReadableStream<Uint8Array>({
@@ -152,7 +158,7 @@ describe("a try again", () => {
     await bytesOf(answer);
   });
 
-  test.each([500, "reset"])("[R262] is made twice at most, after uneven waits that grow: %p", async (status) => {
+  test.each([500, "reset"])("[R262] is made three times at most, after uneven waits that grow: %p", async (status) => {
     const host = await statusHost(status);
     const waits: number[] = [];
     const client = testClient({}, { random: () => 0.5, sleep: async (ms) => void waits.push(ms) });
@@ -161,9 +167,9 @@ describe("a try again", () => {
       (error) => error.kind,
     );
     expect(outcome).toBe(status === "reset" ? "connect" : 500);
-    expect(waits).toEqual([100, 200]);
+    expect(waits).toEqual([100, 200, 400]);
     // fetch itself asks a second time when a kept connection breaks; a new one it does not.
-    if (status === 500) expect(host.requests).toHaveLength(3);
+    if (status === 500) expect(host.requests).toHaveLength(4);
   });
 
   test.each([400, 404, 501])("is not made for %d", async (status) => {

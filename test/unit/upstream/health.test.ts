@@ -16,8 +16,16 @@ const failureOf = (kind: Failure["kind"], more: Partial<Failure> = {}): Failure 
 function start(random = () => 0) {
   const clock = { ms: 0 };
   const changes: HealthChange[] = [];
-  const health = createHealth({ now: () => clock.ms, random, changed: (change) => void changes.push(change) });
-  return { clock, changes, health, enter: () => health.enter(upstream, "key"), state: () => health.stateOf(upstream) };
+  const healthOf = createHealth({ now: () => clock.ms, random, changed: (change) => void changes.push(change) });
+  const health = healthOf({ key: "key" });
+  return {
+    clock,
+    changes,
+    healthOf,
+    health,
+    enter: () => health.enter(upstream),
+    state: () => health.stateOf(upstream),
+  };
 }
 
 /** Enters, which must be possible. */
@@ -44,7 +52,7 @@ describe("an upstream", () => {
     expect([state().state, changes]).toEqual(["closed", []]);
     entered(enter()).failed(failureOf(kind));
     expect(enter()).toBeUndefined();
-    expect(state()).toMatchObject({ state: "open", forSeconds: 0, askedInSeconds: 5, why: `${kind} for this test` });
+    expect(state()).toMatchObject({ state: "open", forSeconds: 0, askedInSeconds: 5, why: "connect" });
     expect(changes).toMatchObject([{ registry: "key", upstream, to: "open" }]);
   });
 
@@ -58,12 +66,13 @@ describe("an upstream", () => {
     expect(state().state).toBe("closed");
   });
 
-  test("is known by its origin and path, so that another is asked meanwhile", () => {
-    const { health, enter } = start();
+  test("is known by its registry, origin and path, so that another is asked meanwhile", () => {
+    const { health, healthOf, enter } = start();
     entered(enter()).failed(failureOf("unreached"));
     const byPath = upstreamAt("https://one.test/mirror");
     expect([health.mayAsk(upstream), health.mayAsk(byPath), health.mayAsk(other)]).toEqual([false, true, true]);
     expect(health.mayAsk({ ...upstream, namePrefix: "docker/" })).toBe(false);
+    expect(healthOf({ key: "key" }).mayAsk(upstream)).toBe(true);
   });
 });
 
@@ -158,7 +167,7 @@ describe("an open upstream", () => {
     const { clock, health, enter } = start();
     entered(enter()).failed(failureOf("unreached", { as: "tls" }));
     clock.ms = 1_000;
-    entered(health.enter(other, "key")).failed(failureOf("unreached"));
+    entered(health.enter(other)).failed(failureOf("unreached"));
     clock.ms = 1_200;
     expect(health.refusal([upstream, other])).toMatchObject({
       kind: "tls",

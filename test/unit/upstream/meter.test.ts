@@ -11,6 +11,7 @@ function recorder() {
   let bytes = 0;
   const meter: UpstreamMeter = {
     answered: (registry, outcome) => void told.push(`${registry} ${outcome}`),
+    notAsked: (registry) => void told.push(`${registry} not asked`),
     tokenAnswered: (registry, outcome) => void told.push(`${registry} token ${outcome}`),
     received: (_registry, count) => void (bytes += count),
     refused: (registry, fault) => void told.push(`${registry} refused ${fault}`),

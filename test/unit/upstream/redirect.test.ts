@@ -249,5 +249,5 @@ test("[T24] the storage's refusal is no verdict about the client", async () => {
   registry.faults.cdn.status = 403;
   const error = await failureOf(testClient().send(ask(registryAt(registry.url), { path: `blobs/${layer}` })));
   expect(error).toMatchObject({ kind: "bad-answer", status: 403 });
-  expect(registry.count()).toBe(3);
+  expect(registry.count()).toBe(4);
 });
