@@ -16,6 +16,7 @@ import { createFakeCdn, type FakeCdn } from "./fake-cdn.ts";
 import { createFakeContent, parseTarget, type FakeContent, type FakeTarget } from "./fake-content.ts";
 import { createGate, deliver, errorBody, utf8, type Plan } from "./fake-delivery.ts";
 import { faultsFor, noFaults, type AnswerFaults, type Faults, type Redirect } from "./fake-faults.ts";
+import { createFakeQuota, type FakeQuota } from "./fake-quota.ts";
 import { createFakeTokenServer } from "./fake-token-server.ts";
 import { createFakeUploads } from "./fake-uploads.ts";
 import { createFakeWrites, isWrite } from "./fake-writes.ts";
@@ -41,6 +42,8 @@ export interface FakeRegistry {
   readonly cdnUrl: string;
   auth: "none" | "bearer" | "basic";
   readonly access: FakeAccess;
+  /** Pulls that accounts may make; unlimited until a test says otherwise. */
+  readonly quota: FakeQuota;
   readonly faults: Faults;
   readonly content: FakeContent;
   /** The latest requests to the registry, to the token server, to the CDN. */
@@ -86,6 +89,7 @@ export async function createFakeRegistry(options: FakeRegistryOptions = {}): Pro
   const tokenLog = createRequestLog();
   const cdnLog = createRequestLog();
   const access = createFakeAccess(options.users ?? {}, options.privateRepositories ?? []);
+  const quota = createFakeQuota();
   const content = createFakeContent();
   const basePath = options.basePath ?? "";
   let bytesSent = 0;
@@ -116,11 +120,14 @@ export async function createFakeRegistry(options: FakeRegistryOptions = {}): Pro
       return { plan: jsonError(404, "UNSUPPORTED", `no such path ${request.path}`), faults: {} };
     const refusal = refuse(request, target);
     if (refusal !== undefined) return { plan: refusal, faults: {} };
+    const counted = target.kind === "manifest" ? quota.ask(userOf(request), request.method) : undefined;
+    if (counted?.refusal !== undefined) return { plan: counted.refusal, faults: {} };
     const linkBase = faults.tags.link === "absolute" ? server.url + basePath : basePath;
     const felt = faultsFor(faults[target.kind], request);
-    const plan = isWrite(target, request)
+    const answer = isWrite(target, request)
       ? writes.answer(target, request, faults.push)
       : content.answer(target, request.query, linkBase);
+    const plan = { ...answer, lines: [...answer.lines, ...(counted?.lines ?? [])] };
     const redirect = plan.status === 200 ? felt.redirect : undefined;
     if (redirect === undefined || !(redirect.methods ?? ["GET", "HEAD"]).includes(request.method))
       return { plan, faults: felt };
@@ -151,6 +158,12 @@ export async function createFakeRegistry(options: FakeRegistryOptions = {}): Pro
       ],
       body: utf8("<a>moved</a>"),
     };
+  }
+
+  function userOf(request: WireRequest): string | undefined {
+    const authorization = request.headers.get("authorization");
+    const found = registry.auth === "basic" ? access.basicUser(authorization) : access.bearer(authorization);
+    return found === undefined || found === "bad" ? undefined : found.user;
   }
 
   function refuse(request: WireRequest, target: FakeTarget): Plan | undefined {
@@ -207,6 +220,7 @@ export async function createFakeRegistry(options: FakeRegistryOptions = {}): Pro
     cdnUrl: cdn.url,
     auth: options.auth ?? "none",
     access,
+    quota,
     faults,
     content,
     requests: log.list,
@@ -243,6 +257,7 @@ export async function createFakeRegistry(options: FakeRegistryOptions = {}): Pro
       for (const each of [log, tokenLog, cdnLog, broken]) each.clear();
       delivery.gate.release();
       access.expireTokens();
+      quota.clear();
       cdn.forget();
       bytesSent = 0;
     },

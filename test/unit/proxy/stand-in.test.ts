@@ -61,9 +61,9 @@ async function send({ home = {}, request = {}, isPublic = true, isOpenToAll = fa
   return { names: asked.map((sent) => `${sent.registry.key} ${sent.repository}`), asked, counted, outcome, deadlineMs };
 }
 
-function answerOf({ registry }: UpstreamRequest, status: number): UpstreamResponse {
+function answerOf({ registry, identity }: UpstreamRequest, status: number): UpstreamResponse {
   const body = new Response("x").body;
-  return { status, headers: new Headers(), body, upstream: registry.upstreams[0], elapsedMs: 1 };
+  return { status, headers: new Headers(), body, upstream: registry.upstreams[0], identity, elapsedMs: 1 };
 }
 
 describe("createStandIns()", () => {
