@@ -1,6 +1,6 @@
 /** Another registry of the map gives content by digest while its own cannot; it learns of nothing that is not public. */
 import { describe, expect, test } from "bun:test";
-import { type Cached, type CachedOptions, keptIn, startCached } from "../support/cached.ts";
+import { type Cached, type CachedOptions, ageGrants, keptIn, startCached } from "../support/cached.ts";
 import { layerOf } from "../support/farm.ts";
 import { digestOf, type Image, makeImage, MEDIA_TYPES } from "../support/images.ts";
 import { metricsOf, total, untilTotal } from "../support/metrics.ts";
@@ -230,7 +230,7 @@ describe("a blob that breaks off", () => {
     const setting = await start();
     await using own = setting.own;
     const { hub, quay } = own.farm;
-    hub.faults.blob = { stallAfterBytes: 1_000_000, cutAfterBytes: 1_500_000 };
+    hub.faults.blob = { stallAfterBytes: 1_000_000, cutAfterBytes: 1_500_000, cutWith: "fin" };
     const answer = await own.ask(`${APP}/blobs/${setting.layer}`);
     await hub.untilHeld(1);
     hub.goDown();
@@ -244,8 +244,8 @@ describe("a blob that breaks off", () => {
     expect((await own.pull(`${APP}/blobs/${setting.layer}`)).cache).toBe("HIT");
   });
 
-  test("[R262] again and again is finished by the stand-in", async () => {
-    const setting = await start();
+  test.each([true, false])("[R262] again and again is finished by the stand-in, cached: %p", async (isCached) => {
+    const setting = await start({ isCached });
     await using own = setting.own;
     own.farm.hub.faults.blob = { cutAfterBytes: 1000 };
     const { status, body } = await own.pull(`${APP}/blobs/${setting.layer}`);
@@ -268,10 +268,27 @@ describe("what a stand-in gave", () => {
     const asked = hub.count({ path: /manifests\/latest/ });
     expect((await own.pull(`${APP}/manifests/latest`)).cache).toBe("STALE");
     expect(hub.count({ path: /manifests\/latest/ })).toBe(asked); // it is as unreachable as before
+    await own.layover.stop(); // what it learnt of the registry's state goes with it
+    await own.restart();
     hub.faults.blob = { status: 404 };
     hub.faults.manifest = { status: 404 };
     expect((await own.pull(`${APP}/blobs/${setting.layer}`)).status).toBe(404);
     expect((await own.pull(`${APP}/manifests/${setting.image.digest}`)).status).toBe(404);
+  });
+
+  test("[R245] needs a grant that everybody has, which outlives a restart by a day", async () => {
+    const setting = await start();
+    await using own = setting.own;
+    await own.layover.stop();
+    own.farm.hub.goDown();
+    await own.restart();
+    expect(digestOf((await own.pull(`${APP}/blobs/${setting.layer}`)).body)).toBe(setting.layer);
+    await own.layover.stop();
+    ageGrants(own.directory, 25 * 3_600_000);
+    await own.restart();
+    own.farm.quay.reset();
+    expect((await own.pull(`${APP}/manifests/${setting.image.digest}`)).status).toBe(502);
+    expect(told(setting)).toEqual([]);
   });
 
   test("is told in the access line and counted", async () => {
