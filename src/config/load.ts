@@ -189,6 +189,7 @@ function settingsOf({ read, inherited, dependencies }: Sources): Settings {
       headerTimeoutMs: read(OPTIONS.headerTimeout) ?? 0,
       idleTimeoutMs: read(OPTIONS.idleTimeout) ?? 0,
       maxTransfers: read(OPTIONS.upstreamTransfers) ?? 0,
+      maxConnections: read(OPTIONS.blobConnections) ?? 1,
       family: FAMILIES[read(OPTIONS.upstreamIp) ?? "both"],
       resolvers: read(OPTIONS.resolver) ?? [],
     },

@@ -1,5 +1,5 @@
 /** The lines of the table of options (`options.ts`) that say how upstreams are asked. */
-import { COUNT_OR_ZERO, PROXY, RESOLVERS, oneOf, time } from "./kinds.ts";
+import { COUNT, COUNT_OR_ZERO, PROXY, RESOLVERS, oneOf, time } from "./kinds.ts";
 import { option } from "./option.ts";
 
 export const UPSTREAM_OPTIONS = {
@@ -48,7 +48,7 @@ export const UPSTREAM_OPTIONS = {
     default: "300",
     help: "Blobs that may come from one registry at once, more wait for their turn; 0 is no bound. Manifests, tags and tokens never wait.",
   }),
-  blobConnections: option(count(1), {
+  blobConnections: option(COUNT, {
     group: "Upstreams",
     flag: "blob-connections",
     default: "8",

@@ -76,6 +76,8 @@ export interface UpstreamSettings {
   readonly idleTimeoutMs: number;
   /** Blobs at once from one registry; 0 is no bound. */
   readonly maxTransfers: number;
+  /** For one blob at once, at most. */
+  readonly maxConnections: number;
   /** 4 or 6: names of upstreams lead to addresses of that version only; 0 takes both. */
   readonly family: 0 | 4 | 6;
   /** `"10.0.0.53:53"`, `"[fd00::53]:53"`: asked for names of upstreams; none: the system is. */

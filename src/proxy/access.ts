@@ -8,7 +8,7 @@ import { formatBearerChallenge } from "../registry/challenge.ts";
 import type { Endpoint } from "../registry/endpoint.ts";
 import type { ConfiguredCredential } from "../registry/registry.ts";
 import type { Route } from "../registry/route.ts";
-import type { Credential, Identity, UpstreamClient, UpstreamResponse } from "../upstream/client.ts";
+import type { Credential, Identity, UpstreamClient, UpstreamRequest, UpstreamResponse } from "../upstream/client.ts";
 import type { Client, SharedHost } from "./client.ts";
 import { configuredCredential } from "./configured-credential.ts";
 import type { Exchange } from "./exchange.ts";
@@ -41,6 +41,7 @@ export interface Question {
   readonly query: string;
   readonly headers: readonly HeaderLine[];
   readonly standIns?: StandInRequest["standIns"];
+  readonly transfer?: UpstreamRequest["transfer"];
 }
 
 export interface AccessOptions {

@@ -2,7 +2,7 @@
  * How a fill asks a registry for a blob, and what of its answer is the blob: whole, or the part that was asked for. Whether
  * the bytes are right the fill finds out.
  */
-import type { WantedBytes } from "../download/download.ts";
+import type { SourceBody, WantedBytes } from "../download/download.ts";
 import { type HeaderLine, RegistryError, UpstreamError } from "../errors.ts";
 import type { Digest } from "../registry/digest.ts";
 import { formatRange, parseContentRange, type SingleRange } from "../registry/range.ts";
@@ -18,7 +18,7 @@ export function question(method: "GET" | "HEAD", digest: Digest, range: SingleRa
 }
 
 /** The range to ask for; undefined when the whole is wanted. */
-export function rangeOf({ first, last }: WantedBytes): SingleRange | undefined {
+function rangeOf({ first, last }: WantedBytes): SingleRange | undefined {
   return first === 0 && last === undefined ? undefined : { first, last };
 }
 
@@ -40,31 +40,50 @@ export function createStandInTurn(): (wanted: WantedBytes) => "after" | "first" 
   };
 }
 
+/** What one download asks, turn by turn: of one more connection than is needed nobody expects patience. */
+export function createQuestions(digest: Digest): (wanted: WantedBytes) => Question {
+  const standInsFor = createStandInTurn();
+  return (wanted) => ({
+    ...question("GET", digest, rangeOf(wanted)),
+    standIns: standInsFor(wanted),
+    transfer: wanted.isExtra ? "if-free" : "wait",
+  });
+}
+
 /** The registry does not show the blob to this reader. */
 export class RefusedToAll extends RegistryError {}
 
-/** The upstream's body for a fill at `offset`. @throws RegistryError for every answer that is not the blob */
-export async function bodyOf(response: UpstreamResponse, request: RegistryRequest, offset: number) {
-  const { status, headers, body } = response;
+/** The upstream's body for a download at `offset`. @throws RegistryError for every answer that is not the blob */
+export async function bodyOf(
+  response: UpstreamResponse,
+  request: RegistryRequest,
+  offset: number,
+): Promise<SourceBody> {
+  const { status, headers, body, refuse } = response;
   if (status === 401 || status === 403) {
     await body?.cancel();
     throw new RefusedToAll("BLOB_UNKNOWN", "blob unknown or not readable without a login");
   }
   if ((status !== 200 && status !== 206) || body === null) throw await errorOfAnswer(response, request);
   if ((headers.get("content-type") ?? "").startsWith("text/html")) {
-    response.refuse?.("page");
+    refuse?.("page");
     await body.cancel();
     throw errorOfFailure(new UpstreamError("bad-answer", "expected a blob, got text/html"));
   }
+  const host = hostForRanges(response);
   if (status === 200) {
     const length = headers.get("content-length");
-    return { body, offset: 0, totalBytes: length === null ? undefined : Number(length), refuse: response.refuse };
+    return { body, offset: 0, totalBytes: length === null ? undefined : Number(length), host, refuse };
   }
   const part = parseContentRange(headers.get("content-range"));
-  if (part === undefined || part.first !== offset) {
-    response.refuse?.("part");
-    await body.cancel();
-    throw errorOfFailure(new UpstreamError("bad-answer", "the part that came is not the part that was asked for"));
-  }
-  return { body, offset, totalBytes: part.total, refuse: response.refuse };
+  if (part?.first !== offset) refuse?.("part");
+  return { body, offset: part?.first ?? NO_OFFSET, totalBytes: part?.total, host, refuse };
 }
+
+/** Who may be asked for several parts at once: by the registry's name, since its storage has many; undefined when it says no. */
+export function hostForRanges({ headers, upstream }: UpstreamResponse): string | undefined {
+  return headers.get("accept-ranges") === "none" ? undefined : upstream.origin;
+}
+
+/** A part that does not say where it begins; the download refuses it. */
+const NO_OFFSET = -1;

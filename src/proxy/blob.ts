@@ -11,7 +11,7 @@ import type { Endpoint } from "../registry/endpoint.ts";
 import { type ByteRange, type SingleRange, parseContentRange, parseRange, singleRange } from "../registry/range.ts";
 import type { UpstreamResponse } from "../upstream/client.ts";
 import type { Access, RegistryRequest } from "./access.ts";
-import { bodyOf, createStandInTurn, question, rangeOf } from "./blob-source.ts";
+import { bodyOf, createQuestions, hostForRanges, question } from "./blob-source.ts";
 import { slice, verified } from "./body.ts";
 import { detached } from "./cache.ts";
 import type { Reply } from "./exchange.ts";
@@ -65,21 +65,21 @@ interface Mended extends BlobDependencies {
 
 /** The answer's body; where it breaks, the registry is asked for the rest. */
 async function mended(
-  { body, refuse }: UpstreamResponse,
+  response: UpstreamResponse,
   bytes: Promised,
   { access, downloads, request, digest }: Mended,
 ): Promise<ReadableStream<Uint8Array>> {
-  let begun = body;
-  const standInsFor = createStandInTurn();
+  const { refuse } = response;
+  const questionFor = createQuestions(digest);
+  let begun = response.body;
   const source: ContentSource = async (wanted, signal) => {
     if (begun !== null) {
-      const first = { body: begun, offset: bytes.first, totalBytes: bytes.totalBytes, refuse };
+      const first = { ...bytes, body: begun, offset: bytes.first, host: hostForRanges(response), refuse };
       begun = null;
       return first;
     }
     const outlives = detached(request, signal, RESUME_BUDGET_MS);
-    const asked = { ...question("GET", digest, rangeOf(wanted)), standIns: standInsFor(wanted) };
-    return bodyOf(await access.ask(outlives, asked), outlives, wanted.first);
+    return bodyOf(await access.ask(outlives, questionFor(wanted)), outlives, wanted.first);
   };
   const download = downloads.start({ ...bytes, source });
   await download.open(); // takes the body, so that whoever cancels the stream cancels it

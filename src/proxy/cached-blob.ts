@@ -13,7 +13,7 @@ import type { ByteRange } from "../registry/range.ts";
 import type { Access, RegistryRequest } from "./access.ts";
 import { type BlobEndpoint, blobLines, headReply } from "./blob.ts";
 import { part, rangesOf, typed, unsatisfiable, whole } from "./blob-reply.ts";
-import { RefusedToAll, bodyOf, createStandInTurn, question, rangeOf } from "./blob-source.ts";
+import { RefusedToAll, bodyOf, createQuestions, question } from "./blob-source.ts";
 import { type Cache, detached, placeFor, stateLines } from "./cache.ts";
 import type { Reply } from "./exchange.ts";
 import { matchesEtag } from "./headers.ts";
@@ -114,11 +114,10 @@ export function createCachedBlobs(cache: Cache, access: Access, grants: Grants):
 
   /** @param shown told when the registry itself gave some of it */
   function sourceFor(request: ReadRequest, digest: Digest, shown: () => void): ContentSource {
-    const standInsFor = createStandInTurn();
+    const questionFor = createQuestions(digest);
     return async (wanted, signal) => {
       const outlives = detached(request, signal, BUDGET_MS);
-      const asked = { ...question("GET", digest, rangeOf(wanted)), standIns: standInsFor(wanted) };
-      const response = await access.askAs(request.reader, outlives, asked);
+      const response = await access.askAs(request.reader, outlives, questionFor(wanted));
       const body = await bodyOf(response, outlives, wanted.first);
       if (!response.isStandIn) shown();
       return body;

@@ -30,6 +30,7 @@ describe("loadSettings()", () => {
         headerTimeoutMs: 15_000,
         idleTimeoutMs: 60_000,
         maxTransfers: 300,
+        maxConnections: 8,
         family: 0,
         resolvers: [],
       },

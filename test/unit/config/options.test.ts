@@ -55,6 +55,7 @@ const TEXTS: Record<OptionName, fc.Arbitrary<string>> = {
   headerTimeout: time,
   idleTimeout: time,
   upstreamTransfers: fc.constantFrom("0", "1", "300"),
+  blobConnections: fc.integer({ min: 1, max: 64 }).map(String),
   cacheDir: path,
   cacheMaxSize: size,
   cacheMinFree: size,
