@@ -38,6 +38,8 @@ export interface CacheDependencies {
   readonly log: Log;
   readonly map: () => RegistryMap;
   readonly downloads: Downloads;
+  /** Whether a request to the registry would be sent now. Default: always. */
+  readonly mayAsk?: (registry: Registry) => boolean;
   /** Told of what happens, for counting. */
   readonly meter?: CacheMeter;
 }
@@ -64,7 +66,7 @@ export function adminSocketIn(directory: string): string {
 
 export async function openCache(
   options: CacheSettings,
-  { log, map, downloads, meter = NO_METER }: CacheDependencies,
+  { log, map, downloads, mayAsk = () => true, meter = NO_METER }: CacheDependencies,
 ): Promise<OpenedCache | undefined> {
   const { directory, maxBytes, minFreeBytes, maxIdleMs } = options;
   try {
@@ -106,7 +108,7 @@ export async function openCache(
       store,
       records,
       fills,
-      outages: createOutages(() => performance.now()),
+      outages: createOutages({ now: () => performance.now(), mayAsk }),
       tagTtlMs: (registry, tag) => ageOf(registry, tag).ttlMs,
       staleIfErrorMs: options.staleIfErrorMs,
       grantTtlMs: options.grantTtlMs,

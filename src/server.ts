@@ -68,6 +68,7 @@ export async function startServer(settings: Settings, dependencies: ServerDepend
           log,
           map: () => dependencies.maps.current(),
           downloads,
+          mayAsk: upstream.mayAsk,
           meter: metrics.cache,
         });
   const serving = { ready: false };

@@ -6,7 +6,7 @@
  */
 import { LRUCache } from "lru-cache";
 import { RegistryError } from "../errors.ts";
-import { EVERYBODY, type Grant, type Place } from "../cache/records.ts";
+import { EVERYBODY, type Grant, type Place, type Records } from "../cache/records.ts";
 import { isManifestType } from "../registry/mediatype.ts";
 import type { Route } from "../registry/route.ts";
 import { type Access, EVERYBODY_READS, type Reader, type RegistryRequest } from "./access.ts";
@@ -47,7 +47,17 @@ const MAX_REFUTED = 10_000;
 /** A client waits for this answer; when it does not come in time, what was known goes on holding (lesson T9). */
 const BUDGET_MS = 3_000;
 
-export function createGrants({ ttlMs }: GrantsOptions, cache: Cache, access: Access): Grants {
+/** The part of the cache that grants need. */
+export type GrantsCache = Pick<Cache, "outages" | "now"> & {
+  readonly records: Pick<Records, "grant" | "setGrant" | "dropGrant">;
+  readonly log: Pick<Cache["log"], "debug">;
+};
+
+export function createGrants(
+  { ttlMs }: GrantsOptions,
+  cache: GrantsCache,
+  access: Pick<Access, "askAs" | "readerOf">,
+): Grants {
   // One per repository and reader that is being asked about: bounded by the requests under way.
   const asking = new Map<string, Promise<boolean>>();
   const refutedUntil = new LRUCache<string, true>({ max: MAX_REFUTED, ttl: REFUTED_MS });
@@ -85,6 +95,13 @@ export function createGrants({ ttlMs }: GrantsOptions, cache: Cache, access: Acc
       // A configured credential may be used for everybody, but what it may read proves nothing about them.
       const asker = request.reader.kind === "everybody" ? "nobody" : request.reader;
       const response = await access.askAs(asker, outlives, question);
+      if (response.status >= 500 || response.status === 429) {
+        outages.failed(registry, await errorOfAnswer(response, request));
+        return undefined;
+      }
+      await response.body?.cancel();
+      if (response.isStandIn) return undefined; // says nothing about the registry, nor about who may read there
+      outages.answered(registry);
       if (response.status === 200 && isManifestType(response.headers.get("content-type"))) {
         proven(request, proof);
         return true;
@@ -93,7 +110,6 @@ export function createGrants({ ttlMs }: GrantsOptions, cache: Cache, access: Acc
         refuted(request);
         return false;
       }
-      outages.failed(registry, await errorOfAnswer(response, request));
     } catch (error) {
       if (!(error instanceof RegistryError)) throw error;
       outages.failed(registry, error);

@@ -1,7 +1,8 @@
 /**
  * Registries that gave no answer lately. While one is down, what is cached is served without waiting for it; after each
- * window one request is let through to see whether it is back (lesson T6). Learnt from traffic, nothing is polled. The limit
- * of an account is no outage: `upstream/quota.ts` knows it.
+ * window one request is let through to see whether it is back (lesson T6), unless its upstreams would not be asked even then:
+ * `upstream/health.ts` knows each of them, and who has nothing kept is its matter. Learnt from traffic, nothing is polled. The
+ * limit of an account is no outage: `upstream/quota.ts` knows it.
  */
 import type { RegistryError } from "../errors.ts";
 import type { Registry } from "../registry/registry.ts";
@@ -21,8 +22,14 @@ const WINDOW_MS = 30_000;
 /** Registries may ask for hours; a look in between costs one request. */
 const MAX_WINDOW_MS = 15 * 60_000;
 
-/** @param now milliseconds, monotonic */
-export function createOutages(now: () => number): Outages {
+export interface OutagesDependencies {
+  /** Milliseconds, monotonic. */
+  readonly now: () => number;
+  /** Whether a request to the registry would be sent now. */
+  readonly mayAsk: (registry: Registry) => boolean;
+}
+
+export function createOutages({ now, mayAsk }: OutagesDependencies): Outages {
   // One entry per registry of the map.
   const outages = new Map<string, { probeAtMs: number }>();
 
@@ -33,10 +40,11 @@ export function createOutages(now: () => number): Outages {
 
   return {
     isFailing: ({ key }) => outages.has(key),
-    isDown({ key }) {
+    isDown(registry) {
+      const { key } = registry;
       const outage = outages.get(key);
       if (outage === undefined) return false;
-      if (now() < outage.probeAtMs) return true;
+      if (now() < outage.probeAtMs || !mayAsk(registry)) return true;
       outages.set(key, { probeAtMs: now() + WINDOW_MS }); // this caller probes; the others wait for what it finds
       return false;
     },
