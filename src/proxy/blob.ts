@@ -13,7 +13,7 @@ import type { UpstreamResponse } from "../upstream/client.ts";
 import type { Access, RegistryRequest } from "./access.ts";
 import { bodyOf, createQuestions, hostForRanges, question } from "./blob-source.ts";
 import { slice, verified } from "./body.ts";
-import { detached } from "./cache.ts";
+import { detached, unnoted } from "./cache.ts";
 import type { Reply } from "./exchange.ts";
 import { CONTENT_LINES, cacheControl, etagOf, matchesEtag, passedDown } from "./headers.ts";
 import { errorOfAnswer, errorOfFailure } from "./refusal.ts";
@@ -78,7 +78,7 @@ async function mended(
       begun = null;
       return first;
     }
-    const outlives = detached(request, signal, RESUME_BUDGET_MS);
+    const outlives = detached(wanted.isExtra ? unnoted(request) : request, signal, RESUME_BUDGET_MS);
     return bodyOf(await access.ask(outlives, questionFor(wanted)), outlives, wanted.first);
   };
   const download = downloads.start({ ...bytes, source });

@@ -145,6 +145,10 @@ export async function keep({ store, log }: Cache, digest: Digest, bytes: Uint8Ar
 
 /** The request as something that outlives its client asks it: with a deadline of its own and another end. */
 export function detached<R extends RegistryRequest>(request: R, signal: AbortSignal, budgetMs: number): R {
-  const exchange = { ...request.exchange, signal, notes: request.exchange.notes };
-  return { ...request, exchange, deadlineMs: performance.now() + budgetMs };
+  return { ...request, exchange: { ...request.exchange, signal }, deadlineMs: performance.now() + budgetMs };
+}
+
+/** The same for one more connection than is needed, of which the access line says nothing. */
+export function unnoted<R extends RegistryRequest>(request: R): R {
+  return { ...request, exchange: { ...request.exchange, notes: {} } };
 }

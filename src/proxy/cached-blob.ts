@@ -14,7 +14,7 @@ import type { Access, RegistryRequest } from "./access.ts";
 import { type BlobEndpoint, blobLines, headReply } from "./blob.ts";
 import { part, rangesOf, typed, unsatisfiable, whole } from "./blob-reply.ts";
 import { RefusedToAll, bodyOf, createQuestions, question } from "./blob-source.ts";
-import { type Cache, detached, placeFor, stateLines } from "./cache.ts";
+import { type Cache, detached, placeFor, stateLines, unnoted } from "./cache.ts";
 import type { Reply } from "./exchange.ts";
 import { matchesEtag } from "./headers.ts";
 import { multipart } from "./multipart.ts";
@@ -116,7 +116,7 @@ export function createCachedBlobs(cache: Cache, access: Access, grants: Grants):
   function sourceFor(request: ReadRequest, digest: Digest, shown: () => void): ContentSource {
     const questionFor = createQuestions(digest);
     return async (wanted, signal) => {
-      const outlives = detached(request, signal, BUDGET_MS);
+      const outlives = detached(wanted.isExtra ? unnoted(request) : request, signal, BUDGET_MS);
       const response = await access.askAs(request.reader, outlives, questionFor(wanted));
       const body = await bodyOf(response, outlives, wanted.first);
       if (!response.isStandIn) shown();
