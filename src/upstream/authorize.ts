@@ -6,7 +6,8 @@
  *      └── 401 ──▶ challenge (else that of /v2/) ──▶ token or Basic ──▶ ask ──▶ answer, whatever it is
  *
  * So a request is asked at most three times, and a refusal that stays is the answer. Challenges are remembered per origin
- * and repository, so that a warm request is one request.
+ * and repository, so that a warm request is one request. Some registries answer 403 for a blob when a token has ended: one that
+ * was kept is replaced once (compat C11).
  */
 import { LRUCache } from "lru-cache";
 import { UpstreamError } from "../errors.ts";
@@ -42,17 +43,25 @@ const MAX_DEMANDS = 10_000;
 const MAX_REALMS = 1000;
 /** How long the answer of `/v2/` explains 401s that explain nothing. */
 const PING_TTL_MS = 10 * 60_000;
+/** So long a 403 for a blob is believed without a new token: without this each one would cost three requests. */
+const PLAIN_REFUSAL_MS = 60_000;
+
+/** An Authorization value. */
+interface Sendable {
+  readonly kind: "send";
+  readonly value: string;
+  readonly age: "kept" | "new";
+  readonly refused: () => void;
+}
 
 /** What can be sent: an Authorization value, nothing, or nothing because the token server refused. */
-type Proof =
-  | { readonly kind: "send"; readonly value: string; readonly age: "kept" | "new"; readonly refused: () => void }
-  | { readonly kind: "nothing" }
-  | { readonly kind: "denied" };
+type Proof = Sendable | { readonly kind: "nothing" } | { readonly kind: "denied" };
 
 export function createAuthorizer({ exchange, tokens, onForeignRealm }: AuthorizerDependencies): Authorizer {
   const demands = new LRUCache<string, Demand>({ max: MAX_DEMANDS });
   const pings = new LRUCache<string, { demand: Demand | undefined }>({ max: MAX_REALMS, ttl: PING_TTL_MS });
   const realms = new LRUCache<string, Registry>({ max: MAX_REALMS });
+  const plainRefusals = new LRUCache<string, true>({ max: MAX_DEMANDS, ttl: PLAIN_REFUSAL_MS });
 
   async function ask(request: AuthorisedRequest): Promise<HttpResponse> {
     const key = demandKey(request);
@@ -97,12 +106,9 @@ export function createAuthorizer({ exchange, tokens, onForeignRealm }: Authorize
    * Shows the proof. A kept token that is refused says nothing about who may read: it may have been revoked since, while another
    * client's refusal made us forget the demand. So a new one is shown once.
    */
-  async function prove(
-    demand: Demand,
-    proof: Proof & { kind: "send" },
-    request: AuthorisedRequest,
-  ): Promise<HttpResponse> {
+  async function prove(demand: Demand, proof: Sendable, request: AuthorisedRequest): Promise<HttpResponse> {
     const answer = await exchange(withAuthorization(request, proof.value));
+    if (mayHaveEnded(answer, proof, request)) return renewed(demand, { answer, proof }, request);
     if (answer.status !== 401) return answer;
     proof.refused();
     if (proof.age === "new") return answer;
@@ -118,8 +124,30 @@ export function createAuthorizer({ exchange, tokens, onForeignRealm }: Authorize
     if (proof.kind === "nothing") return undefined;
     if (proof.kind === "denied") return deniedAnswer(request, demand.addressKind);
     const answer = await exchange(withAuthorization(request, proof.value));
+    if (mayHaveEnded(answer, proof, request)) return renewed(demand, { answer, proof }, request);
     if (answer.status === 401) proof.refused();
     return answer;
+  }
+
+  /** A kept token that a registry answers 403 for a blob, unless a new one brought the same lately: then it is a plain no. */
+  function mayHaveEnded({ status }: HttpResponse, proof: Sendable, request: AuthorisedRequest): boolean {
+    const isBlob = request.url.pathname.includes("/blobs/");
+    return status === 403 && isBlob && proof.age === "kept" && !plainRefusals.has(demandKey(request));
+  }
+
+  /** The answer to a new proof, shown once in place of the one that was refused. */
+  async function renewed(
+    demand: Demand,
+    { answer, proof }: { readonly answer: HttpResponse; readonly proof: Sendable },
+    request: AuthorisedRequest,
+  ): Promise<HttpResponse> {
+    await discardBody(answer.body);
+    proof.refused();
+    const fresh = await proofFor(demand, request);
+    if (fresh.kind !== "send") return { ...answer, body: null };
+    const second = await exchange(withAuthorization(request, fresh.value));
+    if (second.status === 403) plainRefusals.set(demandKey(request), true);
+    return second;
   }
 
   async function proofFor(demand: Demand, request: AuthorisedRequest): Promise<Proof> {

@@ -70,7 +70,9 @@ async function askInRounds(options: FailoverOptions, progress: Progress): Promis
     for (const [index, upstream] of pending.entries()) {
       const outcome = await askOne(upstream, options, progress);
       await keep(outcomes, upstream, outcome);
-      if (isSettled(outcome, moreTelling(upstream, pending.slice(index + 1), options))) return pick(outcomes, upstream);
+      if (isGood(outcome)) return pick(outcomes, upstream);
+      if (isDenied(outcome) && moreTelling(upstream, pending.slice(index + 1), options).length === 0)
+        return pick(outcomes, mostTelling(outcomes, options));
       if (turns.has(upstream) && !isLimit(outcome)) options.onFailure(upstream, describe(outcome));
     }
     if (turns.size === 0 && pending.length > 0) return refuse(options);
@@ -79,7 +81,7 @@ async function askInRounds(options: FailoverOptions, progress: Progress): Promis
     const askedMs = Math.max(0, ...again.map(({ pauseMs }) => pauseMs));
     const remaining = remainingMs(options.deadlineMs);
     const pauseMs = pauseBeforeRound({ round, askedMs, remainingMs: remaining, random: options.random() });
-    if (pending.length === 0 || pauseMs === undefined) return pick(outcomes, mostTelling(outcomes));
+    if (pending.length === 0 || pauseMs === undefined) return pick(outcomes, mostTelling(outcomes, options));
     await options.sleep(pauseMs, options.signal);
   }
 }
@@ -135,11 +137,15 @@ async function keep(outcomes: Map<Upstream, Outcome>, upstream: Upstream, outcom
   if (before?.kind === "answer") await discardBody(before.response.body);
 }
 
-function isSettled(outcome: Outcome, later: readonly Upstream[]): boolean {
+/** An answer that no other upstream could better. */
+function isGood(outcome: Outcome): boolean {
   if (outcome.kind === "error") return false;
   const { status } = outcome.response;
-  if (status === 401 || status === 403) return later.length === 0;
-  return status !== 404 && status !== 429 && status < 500;
+  return ![401, 403, 404, 429].includes(status) && status < 500;
+}
+
+function isDenied(outcome: Outcome): boolean {
+  return outcome.kind === "answer" && (outcome.response.status === 401 || outcome.response.status === 403);
 }
 
 /** Of those still to be asked, who could say yes where this one said no: for a blob anybody, else who knows the client better. */
@@ -152,8 +158,10 @@ function moreTelling(
   return upstream.origin === credentialOrigin ? [] : later.filter(({ origin }) => origin === credentialOrigin);
 }
 
-function mostTelling(outcomes: ReadonlyMap<Upstream, Outcome>): Upstream {
-  const ranked = [...outcomes].toSorted(([, a], [, b]) => rank(a) - rank(b));
+/** Of equals the one that knows the client, else the first. */
+function mostTelling(outcomes: ReadonlyMap<Upstream, Outcome>, { credentialOrigin }: FailoverOptions): Upstream {
+  const knows = ({ origin }: Upstream) => (origin === credentialOrigin ? 0 : 1);
+  const ranked = [...outcomes].toSorted(([one, a], [other, b]) => rank(a) - rank(b) || knows(one) - knows(other));
   const [first] = ranked[0] ?? [];
   if (first === undefined) throw new UpstreamError("connect", "the registry has no upstream");
   return first;

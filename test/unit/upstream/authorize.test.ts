@@ -514,3 +514,46 @@ describe("verify()", () => {
     ).toMatchObject({ kind: "bad-answer" });
   });
 });
+
+describe("403 for a blob", () => {
+  const [blob = ""] = image.blobs.keys();
+
+  /** A registry that takes no token of these for blobs. */
+  async function forgetfulRegistry(isForgotten: (authorization: string | undefined) => boolean) {
+    const registry = await bearerRegistry();
+    registry.faults.blob.match = ({ headers }) => isForgotten(headers.get("authorization") ?? undefined);
+    registry.faults.blob.status = 403;
+    return registry;
+  }
+
+  test("[C11] brings a fresh token where the one that was shown had been kept", async () => {
+    const kept = new Set<string | undefined>();
+    const registry = await forgetfulRegistry((authorization) => kept.has(authorization));
+    const client = testClient();
+    const at = registryAt(registry.url);
+    expect(await statusOf(client, at)).toBe(200);
+    for (const { headers } of registry.requests) kept.add(headers.get("authorization") ?? undefined);
+    expect(await statusOf(client, at, { path: `blobs/${blob}` })).toBe(200);
+    expect([registry.count({ path: /blobs/ }), registry.tokenRequests.length]).toEqual([2, 2]);
+  });
+
+  test("[C11] is the answer when the fresh one brings it too, and then costs one request each", async () => {
+    const registry = await forgetfulRegistry((authorization) => authorization !== undefined);
+    const client = testClient();
+    const at = registryAt(registry.url);
+    expect(await statusOf(client, at)).toBe(200);
+    for (let i = 0; i < 5; i++) expect(await statusOf(client, at, { path: `blobs/${blob}` })).toBe(403);
+    expect([registry.count({ path: /blobs/ }), registry.tokenRequests.length]).toEqual([6, 2]);
+  });
+
+  test("of a manifest is believed at once", async () => {
+    const registry = await bearerRegistry();
+    const client = testClient();
+    const at = registryAt(registry.url);
+    expect(await statusOf(client, at)).toBe(200);
+    registry.faults.manifest.status = 403;
+    const before = registry.count();
+    expect(await statusOf(client, at)).toBe(403);
+    expect([registry.count() - before, registry.tokenRequests.length]).toEqual([1, 1]);
+  });
+});
