@@ -12,6 +12,7 @@ import { createLoopMonitor, processMetrics } from "./server-process.ts";
 import { type HealthOf, type Readings, readingsOf } from "./server-readings.ts";
 import type { UpstreamHealth } from "./upstream/health.ts";
 import type { UpstreamMeter, UpstreamOutcome } from "./upstream/meter.ts";
+import type { QuotaReading } from "./upstream/quota.ts";
 
 /** What a request's end tells; the HTTP server's Outcome has it. */
 export interface Ended {
@@ -31,6 +32,8 @@ export interface RegistryState {
   readonly last: UpstreamOutcome | "not asked yet";
   readonly secondsAgo?: number;
   readonly upstreams: readonly UpstreamHealth[];
+  /** Whom it counts, where it was asked: configured accounts and nobody. */
+  readonly accounts: readonly Omit<QuotaReading, "registry">[];
 }
 
 export interface Metrics {
@@ -45,7 +48,11 @@ export interface Metrics {
   stoodIn(registry: string, by: string): void;
   readonly cache: CacheMeter;
   /** How the registries of the map did last and how their upstreams are, by key. */
-  states(map: RegistryMap, healthOf: HealthOf): Readonly<Record<string, RegistryState>>;
+  states(
+    map: RegistryMap,
+    healthOf: HealthOf,
+    accounts: readonly QuotaReading[],
+  ): Readonly<Record<string, RegistryState>>;
   /** Adds what is read from parts that are made later than this. */
   watch(readings: Readings): void;
   /** All metrics, for documents and tests. */
@@ -96,11 +103,15 @@ export function createMetrics(build: BuildInfo): Metrics {
       damaged: () => counters.damaged.add(1),
       filled: (end) => counters.fills.add(1, end),
     },
-    states: ({ registries }, healthOf) =>
+    states: ({ registries }, healthOf, accounts) =>
       Object.fromEntries(
         registries.map((registry) => [
           registry.key,
-          { ...stateOf(lastAnswers.get(registry.key)), upstreams: healthOf(registry) },
+          {
+            ...stateOf(lastAnswers.get(registry.key)),
+            upstreams: healthOf(registry),
+            accounts: accounts.flatMap(({ registry: key, ...account }) => (key === registry.key ? [account] : [])),
+          },
         ]),
       ),
     watch(readings) {

@@ -4,6 +4,7 @@ import type { Store } from "./cache/store.ts";
 import { createReading, createReadings, type Metric } from "./metrics.ts";
 import type { Registry, RegistryMap } from "./registry/registry.ts";
 import type { UpstreamHealth } from "./upstream/health.ts";
+import type { QuotaReading } from "./upstream/quota.ts";
 import type { TransferReading } from "./upstream/transfers.ts";
 
 /** What is only read when somebody asks. */
@@ -11,6 +12,7 @@ export interface Readings {
   readonly http: { readonly openRequests: number; readonly openConnections: number };
   readonly transfers: () => readonly TransferReading[];
   readonly health: HealthOf;
+  readonly quota: { readings(): readonly QuotaReading[] };
   readonly map: () => RegistryMap;
   readonly cache: CacheReadings | undefined;
 }
@@ -31,6 +33,7 @@ export function readingsOf(readings: Readings): Metric[] {
     ...trafficReadings(readings),
     ...transferReadings(readings),
     ...healthReadings(readings),
+    ...quotaReadings(readings),
     ...(readings.cache === undefined ? [] : cacheReadings(readings.cache)),
   ];
 }
@@ -80,6 +83,30 @@ function healthReadings({ map, health }: Readings): Metric[] {
 }
 
 const HEALTH_STATES = ["closed", "half-open", "open"] as const;
+
+/** By configured accounts and nobody's; what a client's own account has left is that client's business. */
+function quotaReadings({ quota }: Readings): Metric[] {
+  const reading = (name: string, help: string, read: (account: QuotaReading) => number | undefined) =>
+    createReadings({ name: `layover_${name}`, labels: ["registry", "upstream", "account"], help }, "gauge", () => {
+      // Two accounts of one name are one series: which has been there longer is of no interest.
+      const rows = new Map<string, [values: string[], value: number]>();
+      for (const each of quota.readings()) {
+        const values = [each.registry, each.upstream, each.account];
+        const value = read(each);
+        if (value !== undefined) rows.set(JSON.stringify(values), [values, value]);
+      }
+      return [...rows.values()];
+    });
+  return [
+    reading("upstream_quota_limit", "Pulls that a registry gives an account in its window", ({ limit }) => limit),
+    reading("upstream_quota_remaining", "Pulls that the account has left", ({ remaining }) => remaining),
+    reading(
+      "upstream_limited_seconds",
+      "Time until an account may ask for manifests again; 0 when it may",
+      ({ limitedSeconds }) => limitedSeconds,
+    ),
+  ];
+}
 
 interface TransferText {
   readonly help: string;

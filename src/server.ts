@@ -75,7 +75,7 @@ export async function startServer(settings: Settings, dependencies: ServerDepend
   const observed: Observed = {
     isReady: () => serving.ready,
     metrics: metrics.text,
-    registries: () => metrics.states(dependencies.maps.current(), upstream.health),
+    registries: () => metrics.states(dependencies.maps.current(), upstream.health, upstream.quota.readings()),
   };
   const parts: Parts = { state, sealer, originOf, access, upstream, credentials, downloads, cache, metrics, observed };
   const http = createApplication(settings, dependencies, parts);
@@ -84,6 +84,7 @@ export async function startServer(settings: Settings, dependencies: ServerDepend
     cache: cache?.readings,
     transfers: upstream.transfers,
     health: upstream.health,
+    quota: upstream.quota,
     map: dependencies.maps.current,
   });
   const opened: Opened = { listeners: [], certificate: undefined, monitor: undefined };

@@ -19,7 +19,7 @@ export const COMPAT: Rules = {
   C7: "every key under the domain suffix, with port and any case",
   C8: "every key as first component, before `/v2`, and raw",
   C9: "Docker Hub's credentials from the environment",
-  C11: "a blob that fails is tried again, with a fresh token, and elsewhere; VERIFY_SSL and DISABLE_IPV6",
+  C11: "a blob that fails is tried again, with a fresh token, and elsewhere; limits are logged; VERIFY_SSL and DISABLE_IPV6",
   C12: "an unknown registry is a clear 404",
   C16: "docker-registry-proxy's header lines about the cache, where its variables are set",
   C17: "writes are 405",

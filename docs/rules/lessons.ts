@@ -9,7 +9,7 @@ export const LESSONS: Rules = {
   T5: "memory is flat under a layer of any size",
   T6: "a dead registry is known to be dead: what is cached waits for nothing",
   T7: "started while the registry is gone, what is cached is served",
-  T8: "429 stays 429 with Retry-After, never 404",
+  T8: "429 on manifests: what is cached is served, the rest is 429 with Retry-After; storms do not reach the registry",
   T9: "a token server in trouble is no refusal, and its refusal ends what was public",
   T10: "a shared blob stays while one of its repositories needs it",
   T11: "one repository name on two registries is two repositories",

@@ -2,10 +2,12 @@
 import type { Rules } from "./rules.ts";
 
 export const PROXY: Rules = {
+  R206: "pulls are counted by account: most left first, few left asks less often",
+  R207: "what accounts have left is read, shown to operators, and to no client",
   R208: "HEAD stays HEAD: it costs no quota",
   R209: "a refused HEAD is not asked again as GET",
   R210: "429 with a page of any kind is 429 with JSON",
-  R211: "Retry-After is waited for or given up, never cut short",
+  R211: "Retry-After is waited for or given up, never cut short; after 429 one finds out, the others get stale or 429",
   R217: "signed schema 1 manifests keep the registry's digest",
   R218: "upstream's digest header is not believed over the bytes",
   R219: "hop-by-hop headers end here, both ways",

@@ -16,6 +16,8 @@ export interface RegistryState {
   readonly secondsAgo?: number;
   /** Whether each of its upstreams is asked: `"closed"`, `"open"`, `"half-open"`. */
   readonly upstreams: readonly { readonly upstream: string; readonly state: string }[];
+  /** Whom it counts, and until when it will not be asked by them. */
+  readonly accounts: readonly { readonly account: string; readonly limitedSeconds: number }[];
 }
 
 export interface Observed {

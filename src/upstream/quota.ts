@@ -248,7 +248,7 @@ export function createQuota(proxies: OutgoingProxies, { now, notice }: QuotaDepe
       const counted = named.length > 0 ? named : used;
       return counted.length > 0 && counted.every(isShortEntry);
     },
-    readings: () => [...shared.values()].flatMap((accounts) => [...accounts.rvalues()].flatMap(readingOf)),
+    readings: () => [...shared.values()].flatMap((accounts) => [...accounts.values()].toReversed().flatMap(readingOf)),
   };
 
   function readingOf(entry: Entry): QuotaReading[] {
