@@ -40,6 +40,8 @@ export interface CacheDependencies {
   readonly downloads: Downloads;
   /** Whether a request to the registry would be sent now. Default: always. */
   readonly mayAsk?: (registry: Registry) => boolean;
+  /** Whether a registry's accounts have few pulls left. Default: never. */
+  readonly isShort?: (registry: Registry) => boolean;
   /** Told of what happens, for counting. */
   readonly meter?: CacheMeter;
 }
@@ -66,7 +68,7 @@ export function adminSocketIn(directory: string): string {
 
 export async function openCache(
   options: CacheSettings,
-  { log, map, downloads, mayAsk = () => true, meter = NO_METER }: CacheDependencies,
+  { log, map, downloads, mayAsk = () => true, isShort = () => false, meter = NO_METER }: CacheDependencies,
 ): Promise<OpenedCache | undefined> {
   const { directory, maxBytes, minFreeBytes, maxIdleMs } = options;
   try {
@@ -110,6 +112,7 @@ export async function openCache(
       fills,
       outages: createOutages({ now: () => performance.now(), mayAsk }),
       tagTtlMs: (registry, tag) => ageOf(registry, tag).ttlMs,
+      isShort,
       staleIfErrorMs: options.staleIfErrorMs,
       grantTtlMs: options.grantTtlMs,
       compatLines: options.registryProxyHeaders ? createCompatLines(ageOf) : undefined,

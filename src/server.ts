@@ -69,6 +69,7 @@ export async function startServer(settings: Settings, dependencies: ServerDepend
           map: () => dependencies.maps.current(),
           downloads,
           mayAsk: upstream.mayAsk,
+          isShort: upstream.quota.isShort,
           meter: metrics.cache,
         });
   const serving = { ready: false };

@@ -23,6 +23,8 @@ export interface Cache {
   readonly outages: Outages;
   /** How long a tag is served without asking upstream, milliseconds. */
   readonly tagTtlMs: (registry: Registry, tag: string) => number;
+  /** Whether the registry's accounts have few pulls left: tags are then asked for less often. */
+  readonly isShort: (registry: Registry) => boolean;
   /** How long after its time a tag is served on when upstream cannot be asked, milliseconds (RFC 5861). */
   readonly staleIfErrorMs: number;
   /** How long an accepted credential's grant holds, milliseconds. */

@@ -8,12 +8,11 @@ import type { Place, TagRecord } from "../cache/records.ts";
 import { type Digest, isVerifiable, parseDigest } from "../registry/digest.ts";
 import { isSchema1Type } from "../registry/mediatype.ts";
 import type { Reference } from "../registry/reference.ts";
-import type { Registry } from "../registry/registry.ts";
 import type { Access, ReaderAnswer, RegistryRequest } from "./access.ts";
 import { isYounger } from "./age.ts";
-import { type Cache, detached, keep, placeFor, readKept, stateLines } from "./cache.ts";
+import { type Cache, detached, keep, placeFor, readKept } from "./cache.ts";
 import type { CacheState, Reply } from "./exchange.ts";
-import { type ManifestEndpoint, acceptFor, manifestReply, readManifest } from "./manifest.ts";
+import { type ManifestEndpoint, acceptFor, readManifest } from "./manifest.ts";
 import {
   type Answer,
   createAcceptClasses,
@@ -22,9 +21,10 @@ import {
   isTrouble,
   PASS,
   type Resolution,
-  staleWarning,
 } from "./manifest-facts.ts";
 import { type Grants, type ReadRequest, holderOf } from "./grants.ts";
+import { isBetterKept, keptReply } from "./kept-manifest.ts";
+import { patiently, sparingTtlMs } from "./patience.ts";
 import { errorOfAnswer } from "./refusal.ts";
 import { childrenOf } from "./references.ts";
 import { createWritten } from "./written.ts";
@@ -38,8 +38,6 @@ export interface CachedManifests {
 
 /** Upstream requests here serve everybody who waits, so they have a budget of their own; the client's ends below it. */
 const BUDGET_MS = 20_000;
-/** After this the last known answer is served, while the question goes on and mends the record (lessons T6, T9). */
-const PATIENCE_MS = 3_000;
 /** A tag that is not there is asked for again after this: long enough for a storm, short enough for a push (protocol R243, lesson T17). */
 const ABSENT_TTL_MS = 5_000;
 /** A scan through names that do not exist: forgetting one costs one request. */
@@ -72,7 +70,10 @@ export function createCachedManifests(cache: Cache, access: Access, grants: Gran
     const known = records.tag(place, tag, accept);
     const ttlMs = cache.tagTtlMs(registry, tag);
     const isSettled = known !== undefined && !written.isUnseen(place, tag);
-    const isFresh = isSettled && isYounger(known.checkedMs, ttlMs, now());
+    // Who asks in a name of its own has pulls of its own.
+    const isSparing = request.reader.kind === "everybody" && cache.isShort(registry);
+    const freshMs = isSparing ? sparingTtlMs(ttlMs, cache.staleIfErrorMs) : ttlMs;
+    const isFresh = isSettled && isYounger(known.checkedMs, freshMs, now());
     const lastKnown = (state: CacheState) => {
       const digest = known === undefined ? undefined : parseDigest(known.digest);
       if (known?.mediaType === undefined || digest === undefined) return undefined;
@@ -91,25 +92,11 @@ export function createCachedManifests(cache: Cache, access: Access, grants: Gran
     checking.catch(() => undefined); // when nobody waits for it any more
     if (last !== undefined) return last; // the registry may be back: that is found out, but nobody waits for it
     try {
-      return isUsable ? await patiently(registry, checking) : await checking;
+      const found = await (isUsable ? patiently(outages, registry, checking) : checking);
+      return found.kind === "found" && found.record !== undefined ? { ...found, former: stale } : found;
     } catch (error) {
       if (!isTrouble(error)) throw error;
       return (await stale()) ?? (await checking);
-    }
-  }
-
-  /** Rejects early when the registry is slow; what was asked goes on. */
-  async function patiently<T>(registry: Registry, asked: Promise<T>): Promise<T> {
-    const late = Promise.withResolvers<never>();
-    const timer = setTimeout(() => {
-      const error = new RegistryError("UNAVAILABLE", "the registry did not answer in time", { status: 503 });
-      outages.failed(registry, error);
-      late.reject(error);
-    }, PATIENCE_MS);
-    try {
-      return await Promise.race([asked, late.promise]);
-    } finally {
-      clearTimeout(timer);
     }
   }
 
@@ -130,11 +117,17 @@ export function createCachedManifests(cache: Cache, access: Access, grants: Gran
       if (found.kind === "pass") return PASS;
       const { digest, mediaType, bytes } = found;
       if (response.isProof) grants.proven(request, digest.text);
-      // What was asked before a push and answered after it may be what the push replaced (protocol R78).
-      if (!written.isSince(turn, place, tag) && !written.isSince(turn, place, digest.text)) {
-        records.setTag(place, tag, accept, { digest: digest.text, mediaType, bytes, checkedMs: now() });
+      const checkedMs = now();
+      const record = () => {
+        // What was asked before a push and answered after it may be what the push replaced (protocol R78).
+        if (written.isSince(turn, place, tag) || written.isSince(turn, place, digest.text)) return;
+        records.setTag(place, tag, accept, { digest: digest.text, mediaType, bytes, checkedMs });
         written.seen(place, tag);
-      }
+      };
+      // HEAD is answered though no pull is left: what is kept is not given up for what may not come (protocol R208, lesson T8).
+      if (known !== undefined && (await isBetterKept(store, known, found)))
+        return { ...found, state: "EXPIRED", record };
+      record();
       if (known === undefined) return { ...found, state: "MISS" };
       return { ...found, state: known.digest === digest.text ? "REVALIDATED" : "EXPIRED" };
     } catch (error) {
@@ -256,17 +249,19 @@ export function createCachedManifests(cache: Cache, access: Access, grants: Gran
   async function serveAs(request: ReadRequest, endpoint: ManifestEndpoint): Promise<Reply | undefined> {
     const found = await resolve(request, endpoint.reference);
     if (found.kind === "pass" || isSchema1Type(found.mediaType)) return undefined;
-    const isHead = request.exchange.method === "HEAD";
-    const bytes = isHead ? null : (found.content ?? (await load(request, found)));
-    if (bytes === undefined) return undefined;
-    records.used(found.digest.text, now());
-    return manifestReply(request, endpoint, {
-      digest: found.digest.text,
-      mediaType: found.mediaType,
-      bytes,
-      length: String(bytes?.byteLength ?? found.bytes),
-      passed: [...stateLines(cache, request, found.state), ...staleWarning(found.state)],
-    });
+    const asked = { request, endpoint };
+    if (request.exchange.method === "HEAD") return keptReply(cache, asked, { found, content: null });
+    try {
+      const content = found.content ?? (await load(request, found));
+      if (content === undefined) return undefined;
+      found.record?.();
+      return keptReply(cache, asked, { found, content });
+    } catch (error) {
+      const former = isTrouble(error) ? await found.former?.() : undefined;
+      const content = former === undefined ? undefined : await readKept(cache, former.digest);
+      if (former === undefined || content === undefined) throw error;
+      return keptReply(cache, asked, { found: former, content });
+    }
   }
 
   async function serve(request: RegistryRequest, endpoint: ManifestEndpoint): Promise<Reply | undefined> {

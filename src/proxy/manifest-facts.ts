@@ -24,6 +24,10 @@ export interface Found {
   readonly state: CacheState;
   /** The content, when finding out brought it. */
   readonly content?: Uint8Array;
+  /** To be called when the content is here: until then the tag stays what it was, whose content is. */
+  readonly record?: () => void;
+  /** What the tag was, if it may be served, for when the content cannot be had. */
+  readonly former?: () => Promise<Found | undefined>;
 }
 
 /** What a registry said, and when it was asked. */
