@@ -25,6 +25,7 @@ import { createUploadLocations } from "./proxy/upload-location.ts";
 import { type State, openState } from "./proxy/state.ts";
 import { createPull } from "./proxy/pull.ts";
 import { createPush } from "./proxy/push.ts";
+import type { Registry } from "./registry/registry.ts";
 import type { RoutingOptions } from "./registry/route.ts";
 import { type Aside, newId, openAdmin, openMonitor } from "./server-aside.ts";
 import { type OpenedAccess, openAccess } from "./server-access.ts";
@@ -151,9 +152,11 @@ function createApplication(settings: Settings, { log, maps, build }: ServerDepen
     strictHosts: settings.hosts.strict,
   });
   const clients = createClients({ sealer, map, now: Date.now, users: guard?.users });
+  const takesWrites = ({ push: takes }: Registry) => settings.allowPush || takes;
   const standIns = {
     registryOf: (key: string) => maps.current().byKey.get(key),
     isOpenToAll: openToAll(cache?.cache),
+    takesWrites,
     answered: metrics.stoodIn,
   };
   const access = createAccess(
@@ -164,7 +167,7 @@ function createApplication(settings: Settings, { log, maps, build }: ServerDepen
     access,
     downloads,
     cache: cache?.cache,
-    takesWrites: ({ push: takes }) => settings.allowPush || takes,
+    takesWrites,
   });
   const push = createPush(
     { allowPush: settings.allowPush, pseudonym: state.pseudonym },

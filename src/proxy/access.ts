@@ -181,6 +181,7 @@ export function createAccess(options: AccessOptions, dependencies: AccessDepende
         registry: route.registry,
         repository: route.repository,
         ...question,
+        clientMethod: exchange.method,
         identity,
         instead,
         onlyOrigin: onlyOriginOf(reader, identity, route),

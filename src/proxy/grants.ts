@@ -9,7 +9,7 @@ import { RegistryError } from "../errors.ts";
 import { EVERYBODY, type Grant, type Place, type Records } from "../cache/records.ts";
 import { isManifestType } from "../registry/mediatype.ts";
 import type { Route } from "../registry/route.ts";
-import { type Access, EVERYBODY_READS, type Reader, type RegistryRequest } from "./access.ts";
+import { type Access, EVERYBODY_READS, type Question, type Reader, type RegistryRequest } from "./access.ts";
 import { isYounger } from "./age.ts";
 import { type Cache, detached, placeFor, placeOf } from "./cache.ts";
 import { isPublicByDefinition } from "./public-repositories.ts";
@@ -90,7 +90,14 @@ export function createGrants(
     const { registry } = request.route;
     if (outages.isDown(registry)) return undefined;
     try {
-      const question = { method: "HEAD" as const, path: `manifests/${proof}`, query: "", headers: [] };
+      // What is at another registry says nothing about who may read here.
+      const question: Question = {
+        method: "HEAD",
+        path: `manifests/${proof}`,
+        query: "",
+        headers: [],
+        standIns: "never",
+      };
       const outlives = detached(request, new AbortController().signal, BUDGET_MS);
       // A configured credential may be used for everybody, but what it may read proves nothing about them.
       const asker = request.reader.kind === "everybody" ? "nobody" : request.reader;

@@ -19,6 +19,8 @@ export interface StandInKnowledge {
   readonly registryOf: (key: string) => Registry | undefined;
   /** Whether the cache remembers that everybody may read this; false without a cache. */
   readonly isOpenToAll: (asked: Asked) => boolean;
+  /** Whether clients push there: they ask by HEAD what they may leave out, and only the registry itself can say. */
+  readonly takesWrites: (registry: Registry) => boolean;
   /** Told when `by` answered in place of `registry`; both are keys of the map. */
   readonly answered: (registry: string, by: string) => void;
 }
@@ -31,9 +33,11 @@ export interface StandInDependencies extends Partial<StandInKnowledge> {
 export interface StandInRequest extends UpstreamRequest {
   /**
    * Whether stand-ins are asked: `after` the registry gave nothing; `first` when it begins and never ends; `never` for what
-   * nobody verifies. Default `after`.
+   * nobody verifies, or what is asked for to know about the registry. Default `after`.
    */
   readonly standIns?: "after" | "first" | "never" | undefined;
+  /** What the client's own request was: a HEAD may become a GET here, and a GET a HEAD. */
+  readonly clientMethod?: string | undefined;
 }
 
 export interface StandInAnswer extends UpstreamResponse {
@@ -62,11 +66,13 @@ const RESERVED_MS = 5_000;
 export function createStandIns(dependencies: StandInDependencies): StandIns {
   const { upstream, publicRepositories } = dependencies;
   const { registryOf = () => undefined, isOpenToAll = () => false, answered = () => undefined } = dependencies;
+  const { takesWrites = () => false } = dependencies;
 
   /** What is asked besides the registry, in this order; none where the question must not be known elsewhere. */
   function candidatesFor(request: StandInRequest): Candidate[] {
     const { registry, repository, path, standIns, transfer } = request;
     if (registry.standIns.length === 0 || standIns === "never" || transfer === "if-free") return [];
+    if (request.clientMethod === "HEAD" && takesWrites(registry)) return [];
     if (digestIn(path) === undefined || !mayBeTold(request)) return [];
     return registry.standIns.flatMap((standIn) => candidateOf(standIn, repository) ?? []);
   }
@@ -131,8 +137,8 @@ export function createStandIns(dependencies: StandInDependencies): StandIns {
   }
 
   return {
-    async send({ standIns, ...request }) {
-      const candidates = candidatesFor({ ...request, standIns });
+    async send({ standIns, clientMethod, ...request }) {
+      const candidates = candidatesFor({ ...request, standIns, clientMethod });
       if (standIns !== "first" && candidates.length > 0) return askAfter(request, candidates);
       const before = await askInstead({ ...request, deadlineMs: earlier(request.deadlineMs) }, candidates);
       return before === undefined

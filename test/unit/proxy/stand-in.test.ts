@@ -40,6 +40,7 @@ async function send({ home = {}, request = {}, isPublic = true, isOpenToAll = fa
     publicRepositories: { isPublicAt: (origin) => isPublic && origin === HOME },
     registryOf: (key) => ({ away, further })[key],
     isOpenToAll: () => isOpenToAll,
+    takesWrites: ({ push }) => push,
     answered: (from, by) => void counted.push(`${by} for ${from}`),
   });
   const deadlineMs = performance.now() + 20_000;
@@ -93,6 +94,7 @@ describe("createStandIns()", () => {
     ["referrers", { request: { path: `referrers/${DIGEST}` } }],
     ["a digest that nobody here can verify", { request: { path: `blobs/md5:${"a".repeat(32)}` } }],
     ["what nobody verifies", { request: { standIns: "never" } }],
+    ["what a client leaves out of a push", { home: { push: true }, request: { clientMethod: "HEAD" } }],
     ["an extra connection", { request: { transfer: "if-free" } }],
     ["what is not known to be public", { isPublic: false }],
     ["what only one origin may know", { request: { onlyOrigin: HOME }, isOpenToAll: true }],
