@@ -34,7 +34,7 @@ const WORTH = 1.25;
 const FAST_ENOUGH = 48 * 1024 * 1024;
 /** The rest must be worth another connection: this much, and some seconds of work. */
 const MIN_REMAINING_BYTES = 8 * 1024 * 1024;
-const MIN_REMAINING_MS = 3000;
+const MIN_REMAINING_MS = 2000;
 /** Paths change; once in a while it is tried again. */
 const TRY_AGAIN_MS = 30_000;
 /** A reader that waits for less than this share of the time is the slow one itself. */

@@ -1,0 +1,91 @@
+/**
+ * Several connections for one blob, where each is limited: the real program before a registry that gives each answer only so
+ * much a second. What comes is right, in order, and comes once; who does not take ranges well is asked over one connection.
+ */
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
+import { type Cached, type Fresh, startCached } from "../support/cached.ts";
+import { digestOf } from "../support/images.ts";
+
+const LAYER_BYTES = 20_000_000;
+/** Slow enough that one connection takes seconds, which is when others are tried. */
+const BYTES_PER_SECOND = 6_000_000;
+/** What a connection that is ended at a split has on its way. */
+const MOST_IN_VAIN = 1.05;
+
+/** An image whose repository is known to be public, so that it may be kept. */
+async function fresh(own: Cached): Promise<Fresh> {
+  const made = own.fresh([LAYER_BYTES]);
+  expect((await own.pull(`${made.path}/manifests/latest`)).status).toBe(200);
+  return made;
+}
+
+describe.each([true, false])("through the cache: %p", (isCached) => {
+  let own: Cached;
+  beforeAll(async () => {
+    own = await startCached({ seed: `connections-${isCached}`, isCached });
+  });
+  afterAll(() => own[Symbol.asyncDispose]());
+  beforeEach(() => {
+    own.farm.reset();
+    own.farm.quay.faults.blob.bytesPerSecond = BYTES_PER_SECOND;
+  });
+
+  const rangesAsked = () => own.farm.quay.requests.map(({ headers }) => headers.get("range"));
+
+  test("a blob comes in parts, whole, and each byte once", async () => {
+    const { path, layer } = await fresh(own);
+    const { status, body } = await own.pull(`${path}/blobs/${layer}`);
+    expect([status, digestOf(body)]).toEqual([200, layer]);
+    const parts = rangesAsked().filter((range) => /^bytes=\d+-\d+$/.test(range ?? ""));
+    expect(parts.length).toBeGreaterThan(1);
+    expect(own.farm.quay.bytesSent / LAYER_BYTES).toBeLessThan(MOST_IN_VAIN);
+  });
+
+  test("[R262] parts that break off are gone on with", async () => {
+    const { path, layer } = await fresh(own);
+    own.farm.quay.faults.blob.cutAfterBytes = 3_000_000;
+    const { status, body } = await own.pull(`${path}/blobs/${layer}`);
+    expect([status, digestOf(body)]).toEqual([200, layer]);
+  });
+
+  test("[R272] a registry that answers parts with everything is asked once, and not for parts any more", async () => {
+    own.farm.quay.faults.blob.ignoreRange = true;
+    for (const _turn of ["it tries", "it knows"]) {
+      own.farm.quay.requests.length = 0;
+      const { path, layer } = await fresh(own);
+      const { body } = await own.pull(`${path}/blobs/${layer}`);
+      expect(digestOf(body)).toBe(layer);
+    }
+    expect(rangesAsked().filter((range) => range !== null)).toEqual([]); // of the second turn
+  });
+});
+
+test("one download in parts serves all who wait, each the whole and its own range", async () => {
+  await using own = await startCached({ seed: "followers-of-parts" });
+  own.farm.quay.faults.blob.bytesPerSecond = BYTES_PER_SECOND;
+  const { path, layer, bytes } = await fresh(own);
+  const first = own.pull(`${path}/blobs/${layer}`);
+  await own.farm.quay.until({ method: "GET", path: /blobs/ }, 2); // it is in parts by now
+  const range = { range: "bytes=1000-1999999" };
+  const [one, other, part] = await Promise.all([
+    first,
+    own.pull(`${path}/blobs/${layer}`),
+    own.pull(`${path}/blobs/${layer}`, range),
+  ]);
+  expect([digestOf(one.body), digestOf(other.body)]).toEqual([layer, layer]);
+  expect([part.status, Buffer.from(part.body).equals(bytes.subarray(1000, 2_000_000))]).toEqual([206, true]);
+  expect(own.farm.quay.bytesSent / LAYER_BYTES).toBeLessThan(MOST_IN_VAIN);
+});
+
+test("--blob-connections 1 is one, and a registry whose transfers all run gives no more", async () => {
+  for (const args of [
+    ["--blob-connections", "1"],
+    ["--upstream-transfers", "1"],
+  ]) {
+    await using own = await startCached({ seed: `one${args[0]}`, args });
+    own.farm.quay.faults.blob.bytesPerSecond = BYTES_PER_SECOND;
+    const { path, layer } = await fresh(own);
+    expect(digestOf((await own.pull(`${path}/blobs/${layer}`)).body)).toBe(layer);
+    expect(own.farm.quay.count({ method: "GET", path: /blobs/ })).toBe(1);
+  }
+});
