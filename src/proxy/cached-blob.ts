@@ -86,7 +86,8 @@ export function createCachedBlobs(cache: Cache, access: Access, grants: Grants):
   /** Bytes that another registry may have delivered are shown only where this one has a blob of that length, or these bytes. */
   function isSameContent(request: ReadRequest, digest: Digest, content: StoredContent, told: number | undefined) {
     if (told !== undefined) return told === content.bytes;
-    const ask = (range: ByteRange) => access.askAs(request.reader, request, question("GET", digest, range));
+    const ask = (range: ByteRange) =>
+      access.askAs(request.reader, request, { ...question("GET", digest, range), standIns: "never" });
     return hasSameBytes(cache, { ...content, of: digest }, { ask, deadlineMs: request.deadlineMs });
   }
 
