@@ -9,6 +9,7 @@ import { createMapSource } from "../config/map-source.ts";
 import type { BuildInfo, MapSettings, Settings, TlsSettings } from "../config/settings.ts";
 import { UNVERIFIED, unverifiedIn } from "../config/unverified.ts";
 import { formatUpstream } from "../config/upstream-url.ts";
+import { UpstreamError } from "../errors.ts";
 import type { Log } from "../log.ts";
 import type { ConfiguredCredential, Registry, Upstream } from "../registry/registry.ts";
 import { createUpstreamClient, type UpstreamClient } from "../upstream/client.ts";
@@ -74,6 +75,15 @@ export async function check(settings: Settings, dependencies: CheckDependencies)
   } finally {
     await asker.close();
   }
+}
+
+/** What may help, where the reason does not say so itself. */
+function mendOf(error: unknown): string {
+  if (!(error instanceof UpstreamError) || error.kind === "tls") return "";
+  if (error.message.includes(" through "))
+    return "; check that proxy: the map's proxy, --upstream-proxy or https_proxy";
+  if (error.message.includes("could not be resolved")) return "; check the name in the map, and --resolver";
+  return "; check the network, --upstream-proxy and the map";
 }
 
 /** The table; columns as wide as they must be. */
@@ -150,11 +160,9 @@ async function checkUpstream(registry: Registry, upstream: Upstream, asker: Aske
     };
   } catch (error) {
     // The finding this command is for.
-    return {
-      verdict: "fail",
-      subject,
-      text: `${shown}: ${reasonOf(error)}; check the network, --upstream-proxy and the map`,
-    };
+    const reason = reasonOf(error);
+    const where = reason.startsWith(upstream.origin) ? "" : `${shown}: `;
+    return { verdict: "fail", subject, text: `${where}${reason}${mendOf(error)}` };
   }
 }
 

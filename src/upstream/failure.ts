@@ -11,16 +11,18 @@ export interface FailureFacts {
   readonly signal: AbortSignal;
   /** `"body"` when the headers had come: then a lost connection is a broken answer. */
   readonly during: "headers" | "body";
+  /** What is known better than the code says it. */
+  readonly why?: string | undefined;
 }
 
-export function failureOf(cause: unknown, { what, signal, during }: FailureFacts): unknown {
+export function failureOf(cause: unknown, { what, signal, during, why }: FailureFacts): unknown {
   if (signal.aborted) return signal.reason;
   if (cause instanceof UpstreamError) return cause;
   const code = codeOf(cause);
   if (code === undefined) return new UpstreamError("bad-answer", `${what}: failed for an unknown reason`);
   if (during === "body") return new UpstreamError("bad-answer", `${what}: the body broke off: ${code}`);
   const kind = kindOf(code);
-  return new UpstreamError(kind, `${what}: ${code}`, {
+  return new UpstreamError(kind, `${what}: ${why ?? inWords(code)}`, {
     reach: kind === "tls" || UNREACHED.has(code) ? "unreached" : undefined,
   });
 }
@@ -29,6 +31,26 @@ export function failureOf(cause: unknown, { what, signal, during }: FailureFacts
 export function codeOf(error: unknown): string | undefined {
   if (!(error instanceof Error) || !("code" in error)) return undefined;
   return typeof error.code === "string" ? error.code : error.name;
+}
+
+/** What an operator can do about a code, where that is known. */
+const MENDS: readonly (readonly [RegExp, string])[] = [
+  [
+    /^(?:UNABLE_TO_(?:VERIFY|GET_ISSUER)|SELF_SIGNED_|DEPTH_ZERO_)/,
+    "the authority of its certificate is not known here; name it in tls.caFile",
+  ],
+  [/^CERT_(?:HAS_EXPIRED|NOT_YET_VALID)/, "its certificate is out of date, or this machine's clock is wrong"],
+  [
+    /^(?:ERR_TLS_CERT_ALTNAME|HOSTNAME_MISMATCH)/,
+    "its certificate is for another name; the URL must name the host as the certificate does",
+  ],
+  [/^EPROTO$/, "there is no TLS on this port, or it wants a client certificate (tls.certFile, tls.keyFile)"],
+  [/^ERR_PROXY_TUNNEL$/, "the proxy refuses, for the user name, the password or a rule of its own"],
+];
+
+function inWords(code: string): string {
+  const mend = MENDS.find(([pattern]) => pattern.test(code))?.[1];
+  return mend === undefined ? code : `${code}: ${mend}`;
 }
 
 /** What a host sent that is not HTTP, or not a response to what was asked. */

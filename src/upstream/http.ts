@@ -81,7 +81,8 @@ export function createHttp(options: HttpOptions, { dial, outlets, meter }: HttpD
     request.seen?.(undefined);
     const outlet = await outlets.outletFor(request.url, request.registry);
     const way = outlet.kind === "proxied" ? proxiedWay(request) : await directWay(request, dial);
-    const what = nameOf(request.url);
+    const what = `${nameOf(request.url)}${outlet.through}`;
+    const startedAtMs = performance.now();
     const leash = createLeash({ ...request, what, reach: limitMs <= asked.deadlineMs ? "silent" : undefined });
     try {
       const response = await outlet.fetch(way.url, {
@@ -97,7 +98,8 @@ export function createHttp(options: HttpOptions, { dial, outlets, meter }: HttpD
       return answer;
     } catch (cause) {
       leash.cut();
-      const failure = failureOf(cause, { what, signal: request.signal, during: "headers" });
+      const why = outlet.refusalSince(startedAtMs);
+      const failure = failureOf(cause, { what, signal: request.signal, during: "headers", why });
       if (failure instanceof UpstreamError && failure.kind !== "bad-answer") way.forget();
       throw failure;
     }

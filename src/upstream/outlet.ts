@@ -19,6 +19,10 @@ export interface OutletOptions {
 export interface Outlet {
   /** `"direct"`: the URL must hold the address to dial; `"proxied"`: the name. */
   readonly kind: "direct" | "proxied";
+  /** `""`, or `" through http://proxy:3128"`, for errors: without userinfo. */
+  readonly through: string;
+  /** What a SOCKS proxy said to a connection since then (`performance.now()`): fetch only sees that it broke. */
+  refusalSince(ms: number): string | undefined;
   fetch(url: string, init: OutgoingInit): Promise<Response>;
 }
 
@@ -62,13 +66,12 @@ export function createOutlets(options: OutletOptions): Outlets {
     return session;
   }
 
-  async function proxyUrlFor(choice: ProxyChoice): Promise<string | undefined> {
-    if (choice.kind === "direct") return undefined;
-    if (choice.kind === "http") return choice.url;
+  async function bridgeFor(choice: ProxyChoice): Promise<SocksBridge | undefined> {
+    if (choice.kind !== "socks") return undefined;
     const bridge = bridges.get(choice.url) ?? openSocksBridge(choice.url, options.connectTimeoutMs);
     bridges.set(choice.url, bridge);
     try {
-      return (await bridge).url;
+      return await bridge;
     } catch (cause) {
       // The next request tries anew.
       bridges.delete(choice.url);
@@ -78,11 +81,15 @@ export function createOutlets(options: OutletOptions): Outlets {
 
   return {
     async outletFor(url, registry) {
-      const proxy = await proxyUrlFor(chooseProxy(url, registry, options.proxies));
+      const choice = chooseProxy(url, registry, options.proxies);
+      const bridge = await bridgeFor(choice);
+      const proxy = bridge?.url ?? (choice.kind === "http" ? choice.url : undefined);
       const kind = proxy === undefined ? "direct" : "proxied";
       const session = sessionFor(url, registry, kind);
       return {
         kind,
+        through: choice.kind === "direct" ? "" : ` through ${nameOfProxy(choice.url)}`,
+        refusalSince: (ms) => bridge?.refusalSince(ms),
         fetch: (target, init) =>
           session.fetch(target, {
             ...init,
@@ -107,11 +114,12 @@ function openSession(tlsOptions: Bun.TLSOptions): Bun.FetchSession {
 
 /**
  * Certificates are checked against the name, though an address is dialled. A registry's CA is trusted besides the usual ones,
- * because its redirects may lead to a public CDN; its client certificate is shown to its own upstreams only.
+ * because its redirects may lead to a public CDN; its client certificate is shown to its own hosts only, on any port of theirs:
+ * a token server is often beside its registry.
  */
 function tlsFor(url: URL, registry: Registry, kind: Outlet["kind"]): Bun.TLSOptions {
   const { ca, cert, key, insecureSkipVerify } = registry.tls;
-  const isOwn = registry.upstreams.some((upstream) => upstream.origin === url.origin);
+  const isOwn = registry.upstreams.some(({ origin }) => new URL(origin).hostname === url.hostname);
   return {
     ...(kind === "direct" && addressLiteral(url.hostname) === undefined && { serverName: url.hostname }),
     ...(ca !== undefined && { ca: [...tls.getCACertificates("default"), ca] }),
@@ -119,6 +127,12 @@ function tlsFor(url: URL, registry: Registry, kind: Outlet["kind"]): Bun.TLSOpti
     ...(isOwn && key !== undefined && { key }),
     rejectUnauthorized: !insecureSkipVerify,
   };
+}
+
+/** Not by `origin`, which is null for SOCKS. */
+function nameOfProxy(proxy: string): string {
+  const { protocol, host } = new URL(proxy);
+  return `${protocol}//${host}`;
 }
 
 function closeBridge(bridge: Promise<SocksBridge>): void {

@@ -11,6 +11,8 @@ import { SocksClient, type SocksProxy } from "socks";
 export interface SocksBridge {
   /** `http://bridge:<secret>@127.0.0.1:<port>`, for fetch's `proxy`. */
   readonly url: string;
+  /** What the proxy, or the way to it, said to a connection since then (`performance.now()`); the last of several. */
+  refusalSince(ms: number): string | undefined;
   close(): void;
 }
 
@@ -25,16 +27,21 @@ export async function openSocksBridge(proxyUrl: string, connectTimeoutMs: number
   const secret = randomBytes(24).toString("hex");
   const password = Buffer.from(`Basic ${Buffer.from(`bridge:${secret}`).toString("base64")}`);
   const sockets = new Set<Socket>();
+  let refusal = { atMs: -Infinity, text: "" };
   const server = createServer((client) => {
     sockets.add(client);
     client.on("close", () => sockets.delete(client));
     client.on("error", () => client.destroy());
     // A status would look like the registry's own on plain requests: a broken connection cannot be mistaken.
-    serve(client, { proxy, password, connectTimeoutMs }).catch(() => client.destroy());
+    serve(client, { proxy, password, connectTimeoutMs }).catch((error: unknown) => {
+      refusal = { atMs: performance.now(), text: error instanceof Error ? error.message : String(error) };
+      client.destroy();
+    });
   });
   const port = await listen(server);
   return {
     url: `http://bridge:${secret}@127.0.0.1:${port}`,
+    refusalSince: (ms) => (refusal.atMs >= ms ? refusal.text : undefined),
     close() {
       server.close();
       for (const socket of sockets) socket.destroy();
