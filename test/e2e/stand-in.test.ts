@@ -265,15 +265,25 @@ describe("what a stand-in gave", () => {
       expect(digestOf((await own.pull(`${APP}/blobs/${setting.layer}`)).body)).toBe(setting.layer);
       expect((await own.pull(`${APP}/manifests/${setting.image.digest}`)).status).toBe(200);
     }
-    const asked = hub.count({ path: /manifests\/latest/ });
-    expect((await own.pull(`${APP}/manifests/latest`)).cache).toBe("STALE");
-    expect(hub.count({ path: /manifests\/latest/ })).toBe(asked); // it is as unreachable as before
     await own.layover.stop(); // what it learnt of the registry's state goes with it
     await own.restart();
     hub.faults.blob = { status: 404 };
     hub.faults.manifest = { status: 404 };
     expect((await own.pull(`${APP}/blobs/${setting.layer}`)).status).toBe(404);
     expect((await own.pull(`${APP}/manifests/${setting.image.digest}`)).status).toBe(404);
+  });
+
+  test("[T8] leaves the registry's outage as it is", async () => {
+    const setting = await start();
+    await using own = setting.own;
+    const { farm } = own;
+    farm.hub.faults.manifest.status = 503;
+    expect((await own.pull(`${APP}/manifests/latest`)).cache).toBe("STALE");
+    expect((await own.pull(`${APP}/manifests/${setting.image.digest}`)).status).toBe(200);
+    expect((await own.pull(`${APP}/blobs/${layerOf(farm.images.hub)}`)).status).toBe(200); // its own blobs it has
+    const asked = farm.hub.count({ path: /manifests/ });
+    expect((await own.pull(`${APP}/manifests/latest`)).cache).toBe("STALE");
+    expect(farm.hub.count({ path: /manifests/ })).toBe(asked);
   });
 
   test("[R245] needs a grant that everybody has, which outlives a restart by a day", async () => {
@@ -292,7 +302,8 @@ describe("what a stand-in gave", () => {
       own.farm.quay.reset();
       const { status } = await own.pull(`${APP}/blobs/${setting.layer}`);
       expect([hours, status < 500]).toEqual([hours, hours === 20]);
-      expect(told(setting).filter((line) => line.includes("manifests"))).toEqual([]);
+      expect((await own.pull(`${APP}/manifests/${setting.image.digest}`)).status < 500).toBe(hours === 20);
+      expect(told(setting).filter((line) => line.includes(own.farm.images.hub.digest))).toEqual([]);
     }
     expect(told(setting)).toEqual([]);
   });
