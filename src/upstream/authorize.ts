@@ -77,7 +77,7 @@ export function createAuthorizer({ exchange, tokens, onForeignRealm }: Authorize
     const bare = await exchange(request);
     if (!mayBeForWantOfProof(bare, request)) return bare;
     const demand = learn(bare, request) ?? (await pingDemand(request));
-    const proof = demand === undefined ? NOTHING : await proofFor(demand, request);
+    const proof = demand === undefined ? NOTHING : await firstProofFor(demand, request);
     if (demand === undefined || proof.kind === "nothing") return bare;
     await discardBody(bare.body);
     if (proof.kind === "denied") return deniedAnswer(request, bare.addressKind);
@@ -148,6 +148,16 @@ export function createAuthorizer({ exchange, tokens, onForeignRealm }: Authorize
     const second = await exchange(withAuthorization(request, fresh.value));
     if (second.status === 403) plainRefusals.set(demandKey(request), true);
     return second;
+  }
+
+  /** While the token server wants to be left alone, the registry need not say again what it wants (lesson T8). */
+  async function firstProofFor(demand: Demand, request: AuthorisedRequest): Promise<Proof> {
+    try {
+      return await proofFor(demand, request);
+    } catch (error) {
+      if (error instanceof UpstreamError && error.status === 429) demands.set(demandKey(request), demand);
+      throw error;
+    }
   }
 
   async function proofFor(demand: Demand, request: AuthorisedRequest): Promise<Proof> {
