@@ -11,7 +11,7 @@ import { LRUCache } from "lru-cache";
 import { UpstreamError } from "../errors.ts";
 import { type AddressKind, type AddressRule, addressKind, addressLiteral, isNumericName, mayDial } from "./address.ts";
 import { createResolvers, openNameServer, UnresolvedError } from "./resolver.ts";
-import { waitFor } from "./wait.ts";
+import { type Limits, waitFor } from "./wait.ts";
 
 /** All addresses of a name, best first. */
 export type Lookup = (host: string, family: 0 | 4 | 6) => Promise<readonly string[]>;
@@ -43,7 +43,7 @@ export interface Dial {
    * The live, allowed address of a host (a name, or a literal as URLs spell it).
    * @throws UpstreamError `refused-address` before anything is dialled; `connect`; `timeout`
    */
-  reach(target: DialTarget, limits: { signal: AbortSignal; deadlineMs: number }): Promise<Reached>;
+  reach(target: DialTarget, limits: Limits): Promise<Reached>;
   /** Forgets the choice after a failure, so that the next request chooses again. */
   forget(target: DialTarget): void;
 }

@@ -16,6 +16,7 @@ import { createLeash, type Leash } from "./leash.ts";
 import type { UpstreamMeter } from "./meter.ts";
 import { lengthLine, type OutgoingBody, outgoing } from "./outgoing-body.ts";
 import type { Outlets } from "./outlet.ts";
+import type { Limits } from "./wait.ts";
 
 export type WriteMethod = "POST" | "PUT" | "PATCH" | "DELETE";
 
@@ -80,10 +81,12 @@ export function createHttp(options: HttpOptions, { dial, outlets, meter }: HttpD
     request.signal.throwIfAborted();
     request.seen?.(undefined);
     const outlet = await outlets.outletFor(request.url, request.registry);
-    const way = outlet.kind === "proxied" ? proxiedWay(request) : await directWay(request, dial);
+    const isWhole = limitMs <= asked.deadlineMs;
+    const dialled = { ...request, reach: isWhole ? ("unreached" as const) : undefined };
+    const way = outlet.kind === "proxied" ? proxiedWay(request) : await directWay(dialled, dial);
     const what = `${nameOf(request.url)}${outlet.through}`;
     const startedAtMs = performance.now();
-    const leash = createLeash({ ...request, what, reach: limitMs <= asked.deadlineMs ? "silent" : undefined });
+    const leash = createLeash({ ...request, what, reach: isWhole ? "silent" : undefined });
     try {
       const response = await outlet.fetch(way.url, {
         method: request.method,
@@ -101,7 +104,8 @@ export function createHttp(options: HttpOptions, { dial, outlets, meter }: HttpD
       const why = outlet.refusalSince(startedAtMs);
       const failure = failureOf(cause, { what, signal: request.signal, during: "headers", why });
       if (failure instanceof UpstreamError && failure.kind !== "bad-answer") way.forget();
-      throw failure;
+      const isSilence = failure instanceof UpstreamError && failure.reach === "silent" && !isWrite;
+      throw (isSilence ? await way.lost({ ...asked, reach: "unreached" }) : undefined) ?? failure;
     }
   }
 
@@ -168,15 +172,29 @@ interface Way {
   readonly addressKind: AddressKind;
   /** Called when it proved wrong. */
   forget(): void;
+  /** Why a host that fell silent cannot be reached at all, if so: its address was chosen up to a minute ago. */
+  lost(limits: Limits): Promise<UpstreamError | undefined>;
 }
 
 /** By the address that was checked: fetch sends `Host` and checks the certificate against the session's server name. */
-async function directWay({ url, rule, ...limits }: HttpRequest, dial: Dial): Promise<Way> {
+async function directWay({ url, rule, ...limits }: HttpRequest & Limits, dial: Dial): Promise<Way> {
   const target = { host: url.hostname, port: Number(url.port) || (url.protocol === "https:" ? 443 : 80), rule };
   const { address, kind } = await dial.reach(target, limits);
   const host = address.includes(":") ? `[${address}]` : address;
   const pinned = `${url.protocol}//${host}:${target.port}${url.pathname}${url.search}`;
-  return { url: pinned, addressKind: kind, forget: () => dial.forget(target) };
+  return {
+    url: pinned,
+    addressKind: kind,
+    forget: () => dial.forget(target),
+    async lost(again) {
+      try {
+        await dial.reach(target, again);
+      } catch (error) {
+        if (error instanceof UpstreamError && error.reach === "unreached") return error;
+      }
+      return undefined;
+    },
+  };
 }
 
 /** The proxy resolves the name, so only what the name itself says can be judged here. */
@@ -187,6 +205,7 @@ function proxiedWay({ url, rule }: HttpRequest): Way {
     url: url.href,
     addressKind: literal === undefined ? "public" : addressKind(literal),
     forget: () => undefined,
+    lost: () => Promise.resolve(undefined),
   };
 }
 

@@ -2,7 +2,7 @@
  * The one signal a fetch hangs on: it ends it when the client leaves, when the headers are late, and when the body is given
  * up. It unlinks itself when the exchange is over, since the client's signal may live as long as its connection.
  */
-import { type Reach, UpstreamError } from "../errors.ts";
+import { UpstreamError } from "../errors.ts";
 import { type Limits, remainingMs } from "./wait.ts";
 
 export interface Leash {
@@ -22,8 +22,6 @@ export interface Leash {
 export interface LeashOptions extends Limits {
   /** Named in the time-out: `"https://ghcr.io/v2/a/blobs/sha256:…"`. */
   readonly what: string;
-  /** Said by the time-out: `silent` when the host had all the time it is given. */
-  readonly reach?: Reach | undefined;
 }
 
 export function createLeash({ signal, deadlineMs, what, reach }: LeashOptions): Leash {

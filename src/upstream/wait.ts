@@ -2,12 +2,14 @@
  * Waiting with an end: every wait on the network stops at the request's deadline or when its client leaves, also when the
  * thing waited for is shared and goes on for others.
  */
-import { UpstreamError } from "../errors.ts";
+import { type Reach, UpstreamError } from "../errors.ts";
 
 export interface Limits {
   readonly signal: AbortSignal;
   /** Moment on the `performance.now()` clock. */
   readonly deadlineMs: number;
+  /** What a time-out says about the host, where it says something. */
+  readonly reach?: Reach | undefined;
 }
 
 /**
@@ -16,7 +18,7 @@ export interface Limits {
  */
 export async function waitFor<T>(
   promise: Promise<T>,
-  { signal, deadlineMs, what }: Limits & { what: string },
+  { signal, deadlineMs, what, reach }: Limits & { what: string },
 ): Promise<T> {
   // Who leaves before waiting does not hear of its failure, and nobody else may be there to.
   promise.catch(() => undefined);
@@ -25,7 +27,7 @@ export async function waitFor<T>(
   const onAbort = () => reject(signal.reason);
   signal.addEventListener("abort", onAbort, { once: true });
   const timer = setTimeout(
-    () => reject(new UpstreamError("timeout", `${what} took too long`)),
+    () => reject(new UpstreamError("timeout", `${what} took too long`, { reach })),
     remainingMs(deadlineMs),
   );
   try {

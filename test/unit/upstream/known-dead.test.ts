@@ -1,6 +1,8 @@
 /** Upstreams that are known dead: who is asked in their place, who finds out that they are back, and what costs them nothing. */
 import { describe, expect, test } from "bun:test";
-import type { UpstreamMeter } from "../../../src/upstream/client.ts";
+import { UpstreamError } from "../../../src/errors.ts";
+import type { UpstreamDependencies, UpstreamMeter, UpstreamOptions } from "../../../src/upstream/client.ts";
+import { createDial, type Race } from "../../../src/upstream/dial.ts";
 import { NO_METER } from "../../../src/upstream/meter.ts";
 import { makeImage } from "../../support/images.ts";
 import { ask, bytesOf, failureOf, fakeRegistry, registryAt, testClient } from "./fixture.ts";
@@ -10,7 +12,7 @@ const image = makeImage();
 const [layer = ""] = image.blobs.keys();
 
 /** A client whose health has a clock of its own, and what it counted. */
-function clockedClient(options: Parameters<typeof testClient>[0] = {}) {
+function clockedClient(options: Partial<UpstreamOptions> = {}, dependencies: UpstreamDependencies = {}) {
   const clock = { ms: 0 };
   const counted: string[] = [];
   const meter: UpstreamMeter = {
@@ -18,8 +20,15 @@ function clockedClient(options: Parameters<typeof testClient>[0] = {}) {
     answered: (_registry, outcome) => void counted.push(outcome),
     notAsked: () => void counted.push("not asked"),
   };
-  const client = testClient(options, { monotonic: () => clock.ms, meter });
+  const client = testClient(options, { monotonic: () => clock.ms, meter, ...dependencies });
   return { clock, counted, client };
+}
+
+/** What the system's race says when nothing answers. */
+function noConnection(addresses: readonly string[], port: number): UpstreamError {
+  return new UpstreamError("timeout", `no connection to port ${port} of ${addresses.join(", ")}`, {
+    reach: "unreached",
+  });
 }
 
 async function goodRegistry(options: Parameters<typeof fakeRegistry>[0] = {}) {
@@ -112,6 +121,36 @@ describe("a registry whose only upstream is dead", () => {
     mood.status = 200;
     await bytesOf(await client.send(ask(at)));
     expect(client.health(at)).toMatchObject([{ state: "closed" }]);
+  });
+
+  test.each([
+    ["longer than", 20],
+    ["shorter than", 5_000],
+  ])(
+    "[T6] is known after one request that got no connection, with a header time-out %s the connect time-out",
+    async (_, connectTimeoutMs) => {
+      const race: Race = (addresses, port, timeoutMs) =>
+        new Promise((__, reject) => setTimeout(() => reject(noConnection(addresses, port)), timeoutMs));
+      const dial = createDial({ connectTimeoutMs, family: 0 }, { race });
+      const { client } = clockedClient({ headerTimeoutMs: 100 }, { dial });
+      const at = registryAt("http://192.0.2.1:5000");
+      expect(await failureOf(client.send(ask(at)))).toMatchObject({ kind: "timeout", reach: "unreached" });
+      expect(client.mayAsk(at)).toBe(false);
+    },
+  );
+
+  test("[T6] is known after one request though its address was chosen while it lived", async () => {
+    const host = await moodyHost({ status: "silent" });
+    let isAlive = true;
+    const race: Race = (addresses, port) =>
+      isAlive ? Promise.resolve(addresses[0] ?? "") : Promise.reject(noConnection(addresses, port));
+    const dial = createDial({ connectTimeoutMs: 20, family: 0 }, { race });
+    const { client } = clockedClient({ headerTimeoutMs: 50 }, { dial });
+    const at = registryAt(host.url);
+    const asked = failureOf(client.send(ask(at)));
+    isAlive = false;
+    expect(await asked).toMatchObject({ reach: "unreached" });
+    expect(client.mayAsk(at)).toBe(false);
   });
 
   test("[T4] is known by three silences, but not by those of a slow blob", async () => {
