@@ -15,6 +15,7 @@ import type { ConfiguredCredential, Registry, Upstream } from "../registry/regis
 import { createUpstreamClient, type UpstreamClient } from "../upstream/client.ts";
 import { describeSource } from "../upstream/credential-source.ts";
 import { createCredentials, type Credentials } from "../upstream/credentials.ts";
+import { chooseProxy, nameOfProxy } from "../upstream/proxy.ts";
 import { TOKEN_KEY_FILE } from "../proxy/state.ts";
 import { createAsker, mapServer, type Asker } from "./ask.ts";
 import { checkAccess } from "./check-access.ts";
@@ -67,7 +68,7 @@ export async function check(settings: Settings, dependencies: CheckDependencies)
       },
       ...(tls === undefined ? [] : [await checkCertificate(tls, dependencies)]),
       ...(await checkAccess(settings, { map: maps.current(), readFile })),
-      ...(await inBatches(upstreams, ({ registry, upstream }) => checkUpstream(registry, upstream, asker))),
+      ...(await inBatches(upstreams, (asked) => checkUpstream(asked, asker, settings))),
       ...unverifiedIn(maps.current()).map(({ key }): Finding => ({ verdict: "warn", subject: key, text: UNVERIFIED })),
       ...(await checkCredentials(credentials, { settings, build, now: dependencies.now })),
       ...(await checkSecretFiles(secretFiles)),
@@ -140,15 +141,22 @@ function certificateAge(certificate: X509Certificate, nowMs: number): Finding {
   return { verdict: "ok", subject, text: `${until} (${days} days)` };
 }
 
-async function checkUpstream(registry: Registry, upstream: Upstream, asker: Asker): Promise<Finding> {
+interface Asked {
+  readonly registry: Registry;
+  readonly upstream: Upstream;
+}
+
+async function checkUpstream({ registry, upstream }: Asked, asker: Asker, settings: Settings): Promise<Finding> {
   const subject = registry.key;
   const shown = formatUpstream(upstream);
   const startedAtMs = performance.now();
   try {
     const url = new URL(`${upstream.origin}${upstream.basePath}/v2/`);
+    const proxy = chooseProxy(url, registry, settings.upstream.proxies);
     const { status, body } = await asker.ask(url, registry, AbortSignal.timeout(30_000));
     await body?.cancel();
-    const took = `${Math.round(performance.now() - startedAtMs)} ms`;
+    const through = proxy.kind === "direct" ? "" : ` through ${nameOfProxy(proxy)}`;
+    const took = `${Math.round(performance.now() - startedAtMs)} ms${through}`;
     if (status === 200) return { verdict: "ok", subject, text: `${shown}: open, ${took}` };
     if (status === 401) return { verdict: "ok", subject, text: `${shown}: asks for tokens or credentials, ${took}` };
     if (status === 429)

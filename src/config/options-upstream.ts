@@ -46,7 +46,7 @@ export const UPSTREAM_OPTIONS = {
     group: "Upstreams",
     flag: "upstream-transfers",
     default: "300",
-    help: "Blobs that may come from one registry at once, more wait for their turn; 0 is no bound. Manifests, tags and tokens never wait.",
+    help: "Blobs that may come from one registry at once; others wait for their turn. 0 is no bound. Manifests, tags and tokens never wait.",
   }),
   blobConnections: option(COUNT, {
     group: "Upstreams",

@@ -8,7 +8,7 @@ import { LRUCache } from "lru-cache";
 import { UpstreamError } from "../errors.ts";
 import type { Registry } from "../registry/registry.ts";
 import { addressLiteral } from "./address.ts";
-import { chooseProxy, type OutgoingProxies, type ProxyChoice } from "./proxy.ts";
+import { chooseProxy, nameOfProxy, type OutgoingProxies, type ProxyChoice } from "./proxy.ts";
 import { openSocksBridge, type SocksBridge } from "./socks-bridge.ts";
 
 export interface OutletOptions {
@@ -88,7 +88,7 @@ export function createOutlets(options: OutletOptions): Outlets {
       const session = sessionFor(url, registry, kind);
       return {
         kind,
-        through: choice.kind === "direct" ? "" : ` through ${nameOfProxy(choice.url)}`,
+        through: choice.kind === "direct" ? "" : ` through ${nameOfProxy(choice)}`,
         refusalSince: (ms) => bridge?.refusalSince(ms),
         fetch: (target, init) =>
           session.fetch(target, {
@@ -127,12 +127,6 @@ function tlsFor(url: URL, registry: Registry, kind: Outlet["kind"]): Bun.TLSOpti
     ...(isOwn && key !== undefined && { key }),
     rejectUnauthorized: !insecureSkipVerify,
   };
-}
-
-/** Not by `origin`, which is null for SOCKS. */
-function nameOfProxy(proxy: string): string {
-  const { protocol, host } = new URL(proxy);
-  return `${protocol}//${host}`;
 }
 
 function closeBridge(bridge: Promise<SocksBridge>): void {

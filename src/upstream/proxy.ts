@@ -43,6 +43,12 @@ export function chooseProxy(
   return parseProxy(proxy);
 }
 
+/** `"socks5://proxy:1080"`, as it may be shown: without userinfo. */
+export function nameOfProxy({ url }: Exclude<ProxyChoice, { kind: "direct" }>): string {
+  const { protocol, host } = new URL(url); // its `origin` is null for SOCKS
+  return `${protocol}//${host}`;
+}
+
 /** Does NO_PROXY name this target? Names match themselves and what is below them, with or without a leading dot, as in curl. */
 export function isExempt(target: URL, none: string): boolean {
   const host = target.hostname.toLowerCase();

@@ -3,7 +3,9 @@ import { connect } from "node:net";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import { type Farm, startFarm } from "../support/farm.ts";
 import { type Image, makeImage } from "../support/images.ts";
+import { startLayover } from "../support/layover.ts";
 import { metricsOf, total, untilTotal } from "../support/metrics.ts";
+import { createTempDir } from "../support/temp-dir.ts";
 
 const BOUND = 2;
 /** More than a socket buffers, so that a body that is not read stays open. */
@@ -154,6 +156,32 @@ test("clients that take nothing keep nobody out", async () => {
 async function untilWaiting(count: number): Promise<void> {
   while ((await reading("layover_waiting_transfers")) !== count);
 }
+
+test("through the cache a client that leaves does not end what waits, and what was refused marks nothing as failing", async () => {
+  await using dir = await createTempDir("layover-overload-");
+  const args = ["--upstream-transfers", "1", "--cache-dir", dir.file("cache"), "--cache-min-free", "0"];
+  const map = { default: "quay", quay: { upstreams: [farm.quay.url] } };
+  const cached = await startLayover({ map, args });
+  farm.quay.faults.blob.stallAfterBytes = HELD_AFTER;
+  const [first = "", second = "", ...others] = layersOf(many);
+  const ask = (digest: string, signal?: AbortSignal) =>
+    fetch(`${cached.url}/v2/quay/org/many/blobs/${digest}`, { ...(signal && { signal }) });
+  await (await fetch(`${cached.url}/v2/quay/org/many/manifests/latest`)).bytes();
+  const leaving = new AbortController();
+  const answers = [ask(first), ask(second, leaving.signal), ...others.slice(0, 7).map((digest) => ask(digest))];
+  answers[1]?.catch(() => undefined); // it leaves
+  await untilTotal(cached.url, ["layover_waiting_transfers"], 8);
+  const refused = await ask(others[8] ?? "");
+  expect([refused.status, refused.headers.get("retry-after")]).toEqual([503, "10"]);
+  leaving.abort();
+  expect((await fetch(`${cached.url}/v2/quay/org/many/manifests/latest`)).headers.get("x-cache")).toBe("REVALIDATED");
+  delete farm.quay.faults.blob.stallAfterBytes;
+  farm.quay.release();
+  await Promise.all(answers.filter((_, index) => index !== 1).map(async (answer) => (await answer).bytes()));
+  await untilTotal(cached.url, ["layover_fills_total", { result: "committed" }], 9);
+  expect((await ask(second)).headers.get("x-cache")).toBe("HIT");
+  await cached.stop();
+});
 
 test("after a thousand transfers that end in every way no place is lost", async () => {
   const digests = layersOf(many);

@@ -244,6 +244,8 @@ describe("with one thing wrong", () => {
     for (const [key] of RIGHT) expect([key, lineOf(key, "OK  ")]).toEqual([key, expect.stringContaining(" ms")]);
     for (const [key, text, make] of WRONG)
       expect([key, lineOf(key, "FAIL")]).toEqual([key, expect.stringContaining(filledIn(text, make))]);
+    const { host } = lab.proxies.socksPassword;
+    expect(lineOf("socks-password", "OK  ")).toEndWith(` ms through socks5://${host}`);
     expect(lineOf("proxy-gone", "FAIL")).toContain("check that proxy");
     expect(lineOf("no-name", "FAIL")).toContain("--resolver");
     expect(lineOf("port-closed", "FAIL")).toContain("check the network");

@@ -1,6 +1,13 @@
 /** Counting, and the text that Prometheus reads. */
 import { describe, expect, test } from "bun:test";
-import { createCounter, createHistogram, createInfo, createReading, exposition } from "../../src/metrics.ts";
+import {
+  createCounter,
+  createHistogram,
+  createInfo,
+  createReading,
+  createReadings,
+  exposition,
+} from "../../src/metrics.ts";
 
 const text = (name: string, ...labels: string[]) => ({ name, labels, help: "What it is" });
 
@@ -12,6 +19,11 @@ describe("exposition()", () => {
     requests.add(1, "hub", "4xx");
     const missing = createReading({ name: "missing", help: "Nothing" }, "gauge", () => undefined);
     const build = createInfo(text("build_info", "version"), ['1.0 "a\\b"\n']);
+    const waiting = createReadings(text("waiting", "registry"), "gauge", () => [
+      [["quay"], 3],
+      [['h"b'], 0],
+    ]);
+    expect(waiting.samples()).toEqual(['waiting{registry="quay"} 3', 'waiting{registry="h\\"b"} 0']);
     expect(exposition([requests, missing, build])).toBe(
       [
         "# HELP requests_total What it is",
