@@ -205,7 +205,10 @@ export function createUpstreamClient(
   return {
     async send(request) {
       const { registry } = request;
-      const answered = await transfers.carry(request, () => askAsEach(request, askUpstreams));
+      const ask = () => askAsEach(request, askUpstreams);
+      // Who would be refused at once need not wait for that.
+      const mayAsk = upstreamsFor(request).some(healthOf(registry).mayAsk);
+      const answered = await (mayAsk ? transfers.carry(request, ask) : ask());
       const { status, headers, body } = answered.response;
       const { upstream, identity, elapsedMs } = answered;
       return {

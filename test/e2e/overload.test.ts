@@ -1,6 +1,7 @@
 /** More blobs are wanted from one registry than may come at once: who waits, who does not, and that no place is ever lost. */
 import { connect } from "node:net";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
+import { createFakeRegistry } from "../support/fake-registry.ts";
 import { type Farm, startFarm } from "../support/farm.ts";
 import { type Image, makeImage } from "../support/images.ts";
 import { startLayover } from "../support/layover.ts";
@@ -181,6 +182,28 @@ test("through the cache a client that leaves does not end what waits, and what w
   await untilTotal(cached.url, ["layover_fills_total", { result: "committed" }], 9);
   expect((await ask(second)).headers.get("x-cache")).toBe("HIT");
   await cached.stop();
+});
+
+test("nobody waits for the turn to ask a registry that is known dead", async () => {
+  const registry = await createFakeRegistry();
+  registry.add("org/many", many);
+  const map = { default: "quay", quay: { upstreams: [registry.url] } };
+  const running = await startLayover({ map, args: ["--upstream-transfers", "1"] });
+  registry.faults.blob.stallAfterBytes = HELD_AFTER;
+  const [first = "", second = ""] = layersOf(many);
+  const ask = (what: string) => fetch(`${running.url}/v2/quay/org/many/${what}`);
+  const held = ask(`blobs/${first}`);
+  await registry.untilHeld(1);
+  registry.goDown();
+  await (await ask("manifests/latest")).bytes(); // finds it out
+  const startedAtMs = performance.now();
+  const refused = await ask(`blobs/${second}`);
+  expect([refused.status, performance.now() - startedAtMs < 2_000]).toEqual([503, true]);
+  await refused.bytes();
+  registry.release();
+  expect((await (await held).bytes()).byteLength).toBe(LAYER_BYTES);
+  await running.stop();
+  await registry.close();
 });
 
 test("after a thousand transfers that end in every way no place is lost", async () => {
