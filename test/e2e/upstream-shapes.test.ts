@@ -181,7 +181,7 @@ async function pull(at: RunningLayover, key: string): Promise<{ manifest: number
 }
 
 describe("a pull from a registry", () => {
-  test.each(RIGHT)("of the shape %s is whole", async (key) => {
+  test.each(RIGHT)("[R145, R146, R256] of the shape %s is whole", async (key) => {
     expect(await pull(layover, key)).toEqual({ manifest: 200, blob: 200, bytes: 200_000 });
   });
 
@@ -221,7 +221,7 @@ describe("a pull from a registry", () => {
 });
 
 describe("with one thing wrong", () => {
-  test.each(WRONG)("%s: the log says %j", async (key, text, make) => {
+  test.each(WRONG)("[R280] %s: the log says %j", async (key, text, make) => {
     const { manifest } = await pull(layover, key);
     expect(manifest).toBe(502);
     const said = filledIn(text, make);
