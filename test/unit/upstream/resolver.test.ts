@@ -41,6 +41,18 @@ describe("createResolvers()", () => {
     expect(server.asked).toEqual(["proxy A"]);
   });
 
+  test("aliases, as every registry behind a CDN has", async () => {
+    const server = await dnsServer({ "reg.test": ["edge.cdn.test", "127.0.0.2", "127.0.0.3", "::1"] });
+    expect(await lookupAt(server)("reg.test", 0)).toEqual(["::1", "127.0.0.2", "127.0.0.3"]);
+  });
+
+  test("an answer that UDP cannot hold, over TCP", async () => {
+    const many = Array.from({ length: 60 }, (_, index) => `127.0.1.${index}`);
+    const server = await dnsServer({ "many.test": many });
+    expect((await lookupAt(server)("many.test", 4)).toSorted()).toEqual(many.toSorted());
+    expect(server.asked).toEqual(["many.test A", "many.test A"]);
+  });
+
   test("a server over IPv6", async () => {
     const server = await dnsServer(zone, "::1");
     expect(await lookupAt(server)("four.test", 4)).toEqual(["127.0.0.2"]);
