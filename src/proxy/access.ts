@@ -160,7 +160,7 @@ export function createAccess(options: AccessOptions, dependencies: AccessDepende
     if (reader.kind === "holder") return [{ kind: "credential", credential: await reader.credential() }];
     // Where only one origin may learn the name, nobody's request is for that one alone.
     if (onlyOriginOf(reader, ANONYMOUS, route) !== undefined) return [ANONYMOUS];
-    return sharedAccounts(route);
+    return sharedAccounts.identities(route);
   }
 
   /**
@@ -206,7 +206,10 @@ export function createAccess(options: AccessOptions, dependencies: AccessDepende
       // The part of a blob that a client asks for is passed on as it comes: only its own registry may give it.
       const isUnverified = request.endpoint.kind === "blob" && request.exchange.headers.has("range");
       const asked: Question = isUnverified ? { ...question, standIns: "never" } : question;
-      const response = await askAs(readerOf(request), request, asked);
+      const reader = readerOf(request);
+      if (reader.kind === "everybody")
+        await sharedAccounts.prove(request.route, asked, (look) => askAs("nobody", request, { ...asked, ...look }));
+      const response = await askAs(reader, request, asked);
       if (response.status !== 401 && response.status !== 403) return response;
       await response.body?.cancel();
       throw denial(request);

@@ -166,23 +166,29 @@ export function createQuota(proxies: OutgoingProxies, { now, notice }: QuotaDepe
       limitFor(entry, probed, answer.headers.get("retry-after"));
       throw refusal(entry, leftMs(entry));
     }
-    // Looking is free at Docker Hub, also when no pull is left (protocol R208): that is no end.
-    if (probed !== undefined && entry.limit === probed && told?.remaining !== 0) end(entry);
+    if (probed === undefined || entry.limit !== probed) return answer;
+    // Looking is free at Docker Hub, also when no pull is left (protocol R208): that is no end, and no news either.
+    if (told?.remaining === 0) entry.limit = limitOf(probed.spans + 1, undefined);
+    else end(entry);
     return answer;
   }
 
   function limitFor(entry: Entry, probed: Limit | undefined, retryAfter: string | null): void {
     const { limit } = entry;
     const isNews = limit === undefined || limit === probed;
-    const spans = (limit?.spans ?? 0) + (isNews ? 1 : 0);
-    const guessMs = Math.min(FIRST_SPAN_MS * 2 ** (spans - 1), MAX_GUESSED_SPAN_MS);
-    const spanMs = Math.min(Math.max(retryAfterMs(retryAfter, now()) ?? guessMs, MIN_SPAN_MS), MAX_SPAN_MS);
-    const untilMs = now() + spanMs;
+    const told = limitOf((limit?.spans ?? 0) + (isNews ? 1 : 0), retryAfterMs(retryAfter, now()));
     // What was asked before the limit was known may still say it better.
-    if (!isNews) limit.untilMs = Math.max(untilMs, limit.untilMs);
+    if (!isNews) limit.untilMs = Math.max(told.untilMs, limit.untilMs);
     if (!isNews) return;
-    entry.limit = { untilMs, spans, probe: undefined };
-    tell(entry, `limits ${nameOf(entry)}: asked again at ${new Date(untilMs).toISOString()}`, retryAfter);
+    entry.limit = told;
+    tell(entry, `limits ${nameOf(entry)}: asked again at ${new Date(told.untilMs).toISOString()}`, retryAfter);
+  }
+
+  /** @param toldMs what the registry asks for; undefined when it says nothing */
+  function limitOf(spans: number, toldMs: number | undefined): Limit {
+    const guessMs = Math.min(FIRST_SPAN_MS * 2 ** (spans - 1), MAX_GUESSED_SPAN_MS);
+    const spanMs = Math.min(Math.max(toldMs ?? guessMs, MIN_SPAN_MS), MAX_SPAN_MS);
+    return { untilMs: now() + spanMs, spans, probe: undefined };
   }
 
   function end(entry: Entry): void {

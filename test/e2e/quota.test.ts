@@ -138,7 +138,7 @@ describe("several accounts", () => {
     quota.limits.set("alice", 2).set("bob", 3).set("", 4);
     const statuses = [];
     for (let i = 0; i < 10; i++) statuses.push(await statusOf(own, APP));
-    // One as nobody to see that it is public, then by account, then what nobody has left.
+    // By account, and then what nobody has left.
     expect(statuses).toEqual([200, 200, 200, 200, 200, 200, 200, 200, 200, 429]);
     expect(Object.fromEntries(quota.used)).toEqual({ alice: 2, bob: 3, "": 4 });
     const refused = askers(own).length - 9;
@@ -149,14 +149,22 @@ describe("several accounts", () => {
     await using own = await startAccounts();
     own.farm.hub.quota.limits.set("alice", 100).set("bob", 2000);
     for (let i = 0; i < 6; i++) await statusOf(own, APP);
-    expect(askers(own)).toEqual(["nobody", "alice", "bob", "bob", "bob", "bob"]);
+    expect(askers(own)).toEqual(["alice", "bob", "bob", "bob", "bob", "bob"]);
   });
 
   test("[R206] one with a wrong password is passed over", async () => {
     const credentials = [{ username: "alice", password: "outdated" }, HUB_ACCOUNTS[1]];
     await using own = await startAccounts({ entries: { hub: { credentials } } });
     for (let i = 0; i < 3; i++) expect(await statusOf(own, APP)).toBe(200);
-    expect(askers(own)).toEqual(["nobody", "bob", "bob"]);
+    expect(askers(own)).toEqual(["bob", "bob", "bob"]);
+  });
+
+  test("[R206, R208] are used though nobody has a pull left: a look shows that it is public", async () => {
+    await using own = await startAccounts();
+    own.farm.hub.quota.limits.set("", 0);
+    for (let i = 0; i < 3; i++) expect(await statusOf(own, APP)).toBe(200);
+    expect(askers(own)).toEqual(["alice", "alice", "alice"]);
+    expect(own.farm.hub.count({ method: "HEAD" })).toBe(2); // the challenge, and the look
   });
 
   test("[R206, R110] what a login alone may read is asked for with no other account", async () => {

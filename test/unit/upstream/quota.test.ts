@@ -164,12 +164,14 @@ describe("a limited account", () => {
   });
 
   test("[R208] with no pull left is not thought well again because a look was free", async () => {
-    const { clock, notices, outcome } = start();
+    const { clock, counted, notices, outcome } = start();
     await outcome(pulls(), 429, left(100, 0));
     clock.nowMs += 60_000;
     expect(await outcome(pulls(), 200, left(100, 0))).toBe(200);
-    expect(await outcome(pulls(), 429, left(100, 0))).toBe("limited for 120 s");
-    expect(notices.map(({ message }) => message.includes("no longer"))).toEqual([false, false]);
+    expect([await outcome(pulls()), counted.asked]).toEqual(["limited for 120 s", 2]);
+    clock.nowMs += 120_000;
+    expect(await outcome(pulls(), 200, left(100, 1))).toBe(200);
+    expect(notices.map(({ message }) => message.includes("no longer"))).toEqual([false, true]);
   });
 });
 
