@@ -30,7 +30,7 @@ test("[R245] one that was closed is hidden by the first refusal, of whatever is 
   expect([tag, digest, blob]).toEqual(Array(3).fill("401 null,401 null,401 null"));
 });
 
-test("[R245] one that is open again is shown again at once", async () => {
+test("[R245, R214] one that is open again is shown again at once", async () => {
   await using own = await startCached({ seed: "reopened" });
   const { ghcr } = own.farm;
   await openAndClose(own);
