@@ -8,6 +8,7 @@ export const PROXY: Rules = {
   R209: "a refused HEAD is not asked again as GET",
   R210: "429 with a page of any kind is 429 with JSON",
   R211: "Retry-After is waited for or given up, never cut short; after 429 one finds out, the others get stale or 429",
+  R213: "`layover check` asks Docker Hub's test repository what is left",
   R214: "a refusal is not remembered against clients",
   R217: "signed schema 1 manifests keep the registry's digest",
   R218: "upstream's digest header is not believed over the bytes",

@@ -19,6 +19,7 @@ import { chooseProxy, nameOfProxy } from "../upstream/proxy.ts";
 import { TOKEN_KEY_FILE } from "../proxy/state.ts";
 import { createAsker, mapServer, type Asker } from "./ask.ts";
 import { checkAccess } from "./check-access.ts";
+import { checkAnonymousQuota, pullsLeft } from "./check-quota.ts";
 import type { Finding } from "./finding.ts";
 
 export interface CheckDependencies {
@@ -56,9 +57,6 @@ export async function check(settings: Settings, dependencies: CheckDependencies)
     maps.close();
     const { registries, default: meant } = maps.current();
     const upstreams = registries.flatMap((registry) => registry.upstreams.map((upstream) => ({ registry, upstream })));
-    const credentials = registries.flatMap((registry) =>
-      registry.credentials.map((credential) => ({ registry, credential })),
-    );
     return [
       { verdict: "ok", subject: "configuration", text: "every flag, variable and key is understood" },
       {
@@ -70,7 +68,7 @@ export async function check(settings: Settings, dependencies: CheckDependencies)
       ...(await checkAccess(settings, { map: maps.current(), readFile })),
       ...(await inBatches(upstreams, (asked) => checkUpstream(asked, asker, settings))),
       ...unverifiedIn(maps.current()).map(({ key }): Finding => ({ verdict: "warn", subject: key, text: UNVERIFIED })),
-      ...(await checkCredentials(credentials, { settings, build, now: dependencies.now })),
+      ...(await checkCredentials(registries, { settings, build, now: dependencies.now })),
       ...(await checkSecretFiles(secretFiles)),
     ];
   } finally {
@@ -179,11 +177,18 @@ interface Configured {
   readonly credential: ConfiguredCredential;
 }
 
-async function checkCredentials(configured: readonly Configured[], asking: Asking): Promise<Finding[]> {
+async function checkCredentials(registries: readonly Registry[], asking: Asking): Promise<Finding[]> {
+  const configured = registries.flatMap((registry) =>
+    registry.credentials.map((credential) => ({ registry, credential })),
+  );
   const credentials = createCredentials({ now: asking.now });
   const client = createUpstreamClient({ ...asking.settings.upstream, version: asking.build.version });
   try {
-    return await inBatches(configured, (one) => checkCredential(one, { credentials, client }));
+    const anonymous = await Promise.all(registries.map((registry) => checkAnonymousQuota(client, registry)));
+    return [
+      ...anonymous.flat(),
+      ...(await inBatches(configured, (one) => checkCredential(one, { credentials, client }))),
+    ];
   } finally {
     credentials.close();
     await client.close();
@@ -207,7 +212,10 @@ async function checkCredential(
     const { credential, expiresAtMs } = await credentials.obtain(configured);
     const verdict = await client.verify(registry, credential, { ...limits, scopes: [] });
     const end = expiresAtMs === undefined ? "" : `; renewed before ${new Date(expiresAtMs).toISOString()}`;
-    if (verdict === "accepted") return { verdict: "ok", subject, text: `${who}: accepted${end}` };
+    if (verdict === "accepted") {
+      const left = await pullsLeft(client, registry, { kind: "credential", credential });
+      return { verdict: "ok", subject, text: `${who}: accepted${left === undefined ? "" : `, ${left}`}${end}` };
+    }
     if (verdict === "unneeded")
       return { verdict: "warn", subject, text: `${who}: not needed, the registry asks nobody to log in` };
     return { verdict: "fail", subject, text: `${who}: refused; check the account where it is configured` };

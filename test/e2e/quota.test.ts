@@ -2,8 +2,11 @@
 import { describe, expect, test } from "bun:test";
 import { type Cached, type CachedOptions, startCached } from "../support/cached.ts";
 import { basicHeader } from "../support/farm.ts";
+import { runCommand } from "../support/command.ts";
+import { createFakeRegistry } from "../support/fake-registry.ts";
 import { makeImage } from "../support/images.ts";
 import { metricsOf, total } from "../support/metrics.ts";
+import { createTempDir } from "../support/temp-dir.ts";
 
 const APP = "/v2/org/app/manifests/latest";
 const HUB_ACCOUNTS = [
@@ -225,4 +228,21 @@ describe("a tag is looked after", () => {
     expect((await own.pull(`${path}/manifests/latest`)).cache).toBe(state);
     expect(quay.count() - asked).toBe(state === "HIT" ? 0 : 1);
   });
+});
+
+test("[R207, R213] layover check tells what each account and nobody have left, and that costs no pull", async () => {
+  const users = { alice: { password: "secret" }, bob: { password: "hunter2" } };
+  const hub = await createFakeRegistry({ auth: "bearer", users });
+  hub.add("ratelimitpreview/test", makeImage({ seed: "limits" }));
+  hub.quota.limits.set("alice", 200).set("", 100);
+  hub.quota.used.set("alice", 20).set("", 100);
+  await using dir = await createTempDir("layover-check-");
+  const map = { hub: { upstreams: [hub.url], hosts: ["docker.io"], credentials: HUB_ACCOUNTS } };
+  await Bun.write(dir.file("map.json"), JSON.stringify(map));
+  const { code, out } = await runCommand(["check", "--registry-map", dir.file("map.json")], { cwd: dir.path });
+  expect(out).toMatch(/OK +hub +\S*user alice at \S+: accepted, 180 of 200 pulls left\n/);
+  expect(out).toMatch(/OK +hub +\S*user bob at \S+: accepted\n/); // unlimited
+  expect(out).toMatch(/WARN +hub +without a login, from this address: 0 of 100 pulls left\n/);
+  expect([code, hub.quota.used.get("alice"), hub.count({ method: "GET", path: /manifests/ })]).toEqual([0, 20, 0]);
+  await hub.close();
 });
