@@ -170,6 +170,9 @@ function filledIn(text: string, make: (at: ShapeLab) => Entry): string {
   return text.replace("PROXY", proxy.host).replace("DNS", lab.dns.address);
 }
 
+/** 503 once it is known for how long nobody will be asked. */
+const NO_ANSWER = [502, 503];
+
 /** As a client does it: a token first, then manifest and blob. */
 async function pull(at: RunningLayover, key: string): Promise<{ manifest: number; blob: number; bytes: number }> {
   const read = (what: string) => fetch(`${at.url}/v2/${key}/org/app/${what}`);
@@ -223,7 +226,7 @@ describe("a pull from a registry", () => {
 describe("with one thing wrong", () => {
   test.each(WRONG)("[R280] %s: the log says %j", async (key, text, make) => {
     const { manifest } = await pull(layover, key);
-    expect(manifest).toBe(502);
+    expect(NO_ANSWER).toContain(manifest);
     const said = filledIn(text, make);
     const line = await layover.logLine(({ registry, msg }) => registry === key && msg?.includes(said) === true);
     expect(line.level).toBe("warn");
@@ -281,7 +284,7 @@ describe("for all registries at once", () => {
     expect((await running.pull("plain")).bytes).toBe(200_000);
     expect(http.targets.filter((target) => target.includes("//plain.corp.test"))).toEqual([]);
     // Its host is exempt, but the map says through which proxy it is asked.
-    expect((await running.pull("own")).manifest).toBe(502);
+    expect(NO_ANSWER).toContain((await running.pull("own")).manifest);
     expect(password.targets.length).toBeGreaterThan(own);
   });
 
@@ -290,10 +293,10 @@ describe("for all registries at once", () => {
     await using six = await start(["--upstream-ip", "ipv6"]);
     const asked = lab.dns.asked.length;
     expect((await six.pull("six-name")).bytes).toBe(200_000);
-    expect((await six.pull("plain")).manifest).toBe(502);
+    expect(NO_ANSWER).toContain((await six.pull("plain")).manifest);
     expect(lab.dns.asked.slice(asked).filter((question) => !question.endsWith(" AAAA"))).toEqual([]);
     await using four = await start(["--upstream-ip", "ipv4"]);
-    expect((await four.pull("six-name")).manifest).toBe(502);
+    expect(NO_ANSWER).toContain((await four.pull("six-name")).manifest);
     expect((await four.pull("plain")).bytes).toBe(200_000);
   });
 
