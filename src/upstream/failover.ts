@@ -51,16 +51,38 @@ interface Progress {
 /**
  * The first answer that settles the matter, else the most telling of those that do not: 404 only if every upstream said so,
  * because one that failed might have had it.
- * @throws UpstreamError when errors are all there is to tell; at once, with `retryAfter`, when no upstream may be asked
+ * @throws UpstreamError when errors are all there is to tell; at once when no upstream may be asked. With `retryAfter` when none
+ * may be asked now, also when it was this request that found it out
  */
 export async function askInTurn(options: FailoverOptions): Promise<Answered> {
   const progress: Progress = { outcomes: new Map(), turns: new Map(), untold: new Map() };
   try {
     return await askInRounds(options, progress);
+  } catch (error) {
+    endTurns(options, progress);
+    throw error instanceof UpstreamError ? withMoment(error, options) : error;
   } finally {
-    for (const [upstream, trial] of progress.untold) tell(progress.turns.get(upstream), trial, options.isBlob);
-    for (const turn of progress.turns.values()) turn.left();
+    endTurns(options, progress);
   }
+}
+
+function endTurns({ isBlob }: FailoverOptions, { turns, untold }: Progress): void {
+  for (const [upstream, trial] of untold) tell(turns.get(upstream), trial, isBlob);
+  untold.clear();
+  for (const turn of turns.values()) turn.left();
+}
+
+/** The error as those get it who ask next. */
+function withMoment(error: UpstreamError, { upstreams, health }: FailoverOptions): UpstreamError {
+  const { kind, message, status, reach, cause } = error;
+  if (error.retryAfter !== undefined || upstreams.length === 0 || upstreams.some(health.mayAsk)) return error;
+  const { retryAfter } = health.refusal(upstreams);
+  return new UpstreamError(kind, message, {
+    reach,
+    cause,
+    ...(status !== undefined && { status }),
+    ...(retryAfter !== undefined && { retryAfter }),
+  });
 }
 
 async function askInRounds(options: FailoverOptions, progress: Progress): Promise<Answered> {

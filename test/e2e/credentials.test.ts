@@ -137,7 +137,7 @@ describe("another upstream", () => {
     await own.quay.close();
     const response = await own.ask("/v2/quay.io/org/app/manifests/latest");
     await response.arrayBuffer();
-    expect(response.status).toBe(502);
+    expect(response.status).toBe(503);
     expect(mirror.requests).toEqual([]);
     await own.layover.stop();
     await Promise.all([mirror, own.hub, own.ghcr, own.basic].map((registry) => registry.close()));

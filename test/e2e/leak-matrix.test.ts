@@ -124,6 +124,7 @@ function described(answer: RawAnswer, secret: Secret): string {
   const names = [secret.repository, secret.image.digest, secret.layer, ...Object.values(secret.running)];
   const text = textOf(answer)
     .replace(/^Date: .*$/m, "Date: now")
+    .replace(/^Retry-After: \d+$/m, "Retry-After: when the registry is asked again")
     .replace(/^X-Request-Id: .*$/im, "X-Request-Id: one");
   return names.reduce((result, name) => result.replaceAll(name, "<name>"), text);
 }

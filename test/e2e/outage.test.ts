@@ -12,6 +12,8 @@ import { type Relay, startRelay } from "../support/relay.ts";
 
 /** Far below the time-outs, far above what an answer takes on a busy machine. */
 const AT_ONCE_MS = 400;
+/** What the lesson says, of the answer in the middle of many: a busy machine may hold up some of them. */
+const DEAD_MS = 50;
 const TIMEOUTS = ["--connect-timeout", "1s", "--header-timeout", "1s"];
 
 const image = makeImage({ seed: "outage", layers: [300_000] });
@@ -63,12 +65,15 @@ async function counts({ cached }: Pick<Lab, "cached">) {
 /** All of these are answered so at once, and nobody is asked. */
 async function expectAtOnce(lab: Lab, paths: readonly string[], expected: { status: number; cache: string | null }) {
   const before = await counts(lab);
+  const times: number[] = [];
   for (const path of paths) {
     const { status, cache, ms, retryAfter } = await timed(lab, path);
+    times.push(ms);
     const came = ms < AT_ONCE_MS ? "at once" : `after ${ms} ms`;
     expect({ path, status, cache, came }).toEqual({ path, ...expected, came: "at once" });
     if (status === 503) expect(Number(retryAfter)).toBeGreaterThan(0);
   }
+  expect(times.toSorted((one, other) => one - other)[times.length >> 1]).toBeLessThan(DEAD_MS);
   return { asked: (await counts(lab)).asked - before.asked, refused: (await counts(lab)).refused - before.refused };
 }
 
@@ -94,7 +99,7 @@ describe("a registry whose port drops everything", () => {
   test("[T6, R262] is known after one request, then refused at once, and found again by one request", async () => {
     await using lab = await startLab("drops");
     await lab.relay.freeze("dropping");
-    expect(await timed(lab, MANIFEST)).toMatchObject({ status: 503, retryAfter: null });
+    expect(await timed(lab, MANIFEST)).toMatchObject({ status: 503, retryAfter: "5" });
     const missing = [MANIFEST, BLOB, "/v2/lab/org/other/manifests/latest", "/v2/lab/org/app/tags/list"];
     expect(await expectAtOnce(lab, [...missing, ...missing], { status: 503, cache: null })).toMatchObject({ asked: 0 });
     expect(await healthOf(lab)).toMatchObject({
@@ -167,7 +172,7 @@ describe("a registry that takes connections and says nothing", () => {
 test("[T6, R262] a registry that refuses connections is known at once, and is written down once", async () => {
   await using lab = await startLab("refuses");
   await lab.relay[Symbol.asyncDispose]();
-  expect(await timed(lab, MANIFEST)).toMatchObject({ status: 502 });
+  expect(await timed(lab, MANIFEST)).toMatchObject({ status: 503, retryAfter: "5" });
   const { asked, refused } = await expectAtOnce(
     lab,
     Array.from({ length: 30 }, () => MANIFEST),

@@ -124,10 +124,10 @@ export function expected(mode: Mode, who: Who, what: What, upstream: Upstream): 
   if (who === "forged" || who === "expired") return no(401);
   const mayRead = who === "right" || mode === "shared";
   if (mode === "access" && !USERS.has(who)) return no(401);
-  if (what.elsewhere !== undefined) return no(what.elsewhere === "repository" && upstream === "down" ? 502 : 404);
+  if (what.elsewhere !== undefined) return no(what.elsewhere === "repository" && upstream === "down" ? 503 : 404);
   // Rules are asked before anything else; elsewhere the registry is who knows.
   const isDecidedHere = mode === "access" && !mayRead;
-  if (upstream === "down" && !isDecidedHere && (what.isNeverKept === true || !mayRead)) return no(502);
+  if (upstream === "down" && !isDecidedHere && (what.isNeverKept === true || !mayRead)) return no(503);
   return mayRead ? { status: what.status, isYes: true } : no(DENIALS[who]);
 }
 

@@ -57,7 +57,7 @@ describe("a registry whose only upstream is dead", () => {
   test("[R262, T6] is refused at once, with the moment of the next try, and without a line or a request", async () => {
     const at = registryAt(await refusingUrl());
     const { clock, counted, client } = clockedClient();
-    expect(await failureOf(client.send(ask(at)))).toMatchObject({ kind: "connect", retryAfter: undefined });
+    expect(await failureOf(client.send(ask(at)))).toMatchObject({ kind: "connect", retryAfter: "5" });
     expect(client.mayAsk(at)).toBe(false);
     expect(client.health(at)).toMatchObject([{ state: "open", askedInSeconds: 5, why: "connect" }]);
     const lines = client.notices.length;
