@@ -10,6 +10,10 @@ export interface PullerOptions {
   /** One request to Layover. */
   readonly ask: (path: string, init: { headers: Record<string, string>; signal: AbortSignal }) => Promise<Response>;
   readonly random: () => number;
+  /** Key of the registry that has the images; default `"quay"`. */
+  readonly registry?: string;
+  /** The wait before the second attempt, twice that before the third, and so on; default 5 s. */
+  readonly backOffMs?: number;
 }
 
 export interface Findings {
@@ -51,8 +55,8 @@ const BLOBS_AT_ONCE = 3;
 const HEAD_DEADLINE_MS = 26_000;
 /** Silence of a body: five tries of its own with their waits, each ended by an idle time of a second (see `CHAOS_ARGS`). */
 const SILENCE_DEADLINE_MS = 26_000;
-/** dockerd waits 5, 10, 15, 20 seconds between its tries; a tenth of that here. */
-const BACK_OFF_MS = 500;
+/** As dockerd waits: 5, 10, 15, 20 seconds. A registry that is known dead is asked again within that time. */
+const BACK_OFF_MS = 5000;
 const ACCEPT = [
   "application/vnd.oci.image.index.v1+json",
   "application/vnd.oci.image.manifest.v1+json",
@@ -60,7 +64,7 @@ const ACCEPT = [
   "application/vnd.docker.distribution.manifest.list.v2+json",
 ].join(", ");
 
-export function createPuller({ ask, random }: PullerOptions): Puller {
+export function createPuller({ ask, random, registry = "quay", backOffMs = BACK_OFF_MS }: PullerOptions): Puller {
   const findings: Findings = {
     pulls: 0,
     whole: 0,
@@ -78,7 +82,7 @@ export function createPuller({ ask, random }: PullerOptions): Puller {
     findings.pulls += 1;
     const began = performance.now();
     try {
-      const base = `/v2/quay/${repository}`;
+      const base = `/v2/${registry}/${repository}`;
       await fetchContent(manifest(`${base}/manifests/latest`, image, image.digest));
       const member = pick(membersOf(image));
       if (member !== image.digest) await fetchContent(manifest(`${base}/manifests/${member}`, image, member));
@@ -106,7 +110,7 @@ export function createPuller({ ask, random }: PullerOptions): Puller {
     for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
       if (attempt > 1) {
         findings.retries += 1;
-        await new Promise((resolve) => setTimeout(resolve, BACK_OFF_MS * (attempt - 1) * (0.5 + random())));
+        await new Promise((resolve) => setTimeout(resolve, backOffMs * (attempt - 1)));
       }
       const tried = await tryOnce(wanted, resumes ? got : Buffer.alloc(0));
       if (tried.isWhole) {

@@ -55,7 +55,7 @@ describe("a fake registry behind bad connections", () => {
     "[R234] every pull is whole without a cache",
     async () => {
       await using registry = await startFake(IMAGES);
-      await pullThrough({ what: "fake, no cache", registry, mix: ALL_FAULTS, pulls: part(0.08), isCached: false });
+      await pullThrough({ what: "fake, no cache", registry, mix: ALL_FAULTS, pulls: part(0.09), isCached: false });
     },
     TIMEOUT_MS,
   );
