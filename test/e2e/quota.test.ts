@@ -191,6 +191,26 @@ describe("several accounts", () => {
   });
 });
 
+test("[T8, R211] a login whose account is limited keeps its private image, and another login goes on as before", async () => {
+  await using own = await startCached({ seed: "logins" });
+  const { hub, images } = own.farm;
+  const [alice, bob] = await Promise.all(
+    ["alice:secret", "bob:hunter2"].map(async (login) => ({
+      authorization: `Bearer ${await own.farm.token("/token/hub", login)}`,
+    })),
+  );
+  hub.add("org/bobs", images.secret);
+  const path = (name: string) => `/v2/org/${name}/manifests/latest`;
+  await own.pull(path("private"), alice);
+  hub.quota.limits.set("alice", 0);
+  hub.add("org/private", makeImage({ seed: "moved on" }));
+  const { status, cache, headers } = await own.pull(path("private"), alice);
+  expect([status, cache, headers.get("docker-content-digest")]).toEqual([200, "STALE", images.secret.digest]);
+  expect(await statusOf(own, path("bobs"), bob)).toBe(200);
+  expect(await statusOf(own, path("private"), bob)).toBe(403);
+  expect(await statusOf(own, path("private"))).toBe(401);
+});
+
 test("[T8, R211] a token server that answers 429 is asked once, and so is the registry behind it", async () => {
   await using own = await startCached({ seed: "tokens", isCached: false });
   const { hub } = own.farm;
