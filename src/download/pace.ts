@@ -1,6 +1,10 @@
 /**
  * How many connections one content is worth. It is found out, not guessed: as long as its reader waits for the network, twice as
  * many are tried, and kept only when so much more came. A path that is full, a fast one and a slow reader stay with one.
+ *
+ *     measure ──▶ worth trying? ──▶ twice as many ──▶ all bring bytes ──▶ measure ──▶ a quarter more? again
+ *        ▲                                                                  └──▶ not: as before, rest a while ──┐
+ *        └──────────────────────────────────────────────────────────────────────────────────────────────────────┘
  */
 
 /** What came so far, at one moment. */
@@ -13,6 +17,8 @@ export interface Progress {
   readonly waitedMs: number;
   /** Bytes that were not asked for yet. */
   readonly remainingBytes: number;
+  /** Connections that have brought bytes. */
+  readonly flowing: number;
 }
 
 export interface Pace {
@@ -24,19 +30,31 @@ export interface Pace {
   refused(connections: number, nowMs: number): void;
 }
 
-/** Long enough that round trips of a tenth of a second and bursts even out. */
-const WINDOW_MS = 1000;
-/** New connections need some round trips before they count. */
-const SETTLE_MS = 500;
-/** Twice the connections bring twice the bytes where each is limited by itself; less than this is chance. */
-const WORTH = 1.25;
+interface Trial {
+  readonly before: number;
+  readonly rate: number;
+  readonly settledByMs: number;
+  isSettled: boolean;
+}
+
+/** A measurement lasts until bursts even out: so long, and so many bytes, but not for ever. */
+const MIN_WINDOW_MS = 1000;
+const MIN_WINDOW_BYTES = 2 * 1024 * 1024;
+const MAX_WINDOW_MS = 4000;
+/** New connections are waited for so long; on a path with losses a handshake takes seconds. */
+const MAX_SETTLE_MS = 3000;
+/** Twice the connections bring twice the bytes where each is limited by itself. Less than this is no reason for more, */
+const WORTH_MORE = 1.25;
+/** and less than this none for these. */
+const WORTH_KEEPING = 1.1;
 /** One connection that brings so much is limited by nothing that others would help; bytes a second. */
 const FAST_ENOUGH = 48 * 1024 * 1024;
 /** The rest must be worth another connection: this much, and some seconds of work. */
 const MIN_REMAINING_BYTES = 8 * 1024 * 1024;
 const MIN_REMAINING_MS = 2000;
-/** Paths change; once in a while it is tried again. */
-const TRY_AGAIN_MS = 30_000;
+/** Paths change, and a measurement may mislead: it is tried again, less and less often. */
+const FIRST_REST_MS = 5000;
+const MAX_REST_MS = 60_000;
 /** A reader that waits for less than this share of the time is the slow one itself. */
 const WAITING = 0.5;
 
@@ -44,47 +62,57 @@ export function createPace(maxConnections: number): Pace {
   let wanted = 1;
   let since: Progress | undefined;
   /** While more connections are tried: how many there were before, and what they brought, in bytes a second. */
-  let trial: { readonly before: number; readonly rate: number } | undefined;
+  let trial: Trial | undefined;
+  let restMs = FIRST_REST_MS;
   let restUntilMs = 0;
   let rate = 0;
 
-  function measure(from: Progress, now: Progress): void {
-    const ms = now.nowMs - from.nowMs;
-    rate = ((now.receivedBytes - from.receivedBytes) / ms) * 1000;
-    const isWaiting = now.waitedMs - from.waitedMs >= WAITING * ms;
-    if (trial !== undefined && isWaiting && rate < trial.rate * WORTH) return rest(trial.before, now.nowMs);
-    trial = undefined;
-    if (isWaiting && now.nowMs >= restUntilMs && isWorthIt(now)) tryMore(now);
+  function isSettling(now: Progress): boolean {
+    if (trial === undefined || trial.isSettled) return false;
+    trial.isSettled = now.flowing >= wanted || now.nowMs >= trial.settledByMs;
+    return true;
   }
 
-  function isWorthIt({ remainingBytes }: Progress): boolean {
+  function isLongEnough(from: Progress, now: Progress): boolean {
+    const ms = now.nowMs - from.nowMs;
+    const bytes = now.receivedBytes - from.receivedBytes;
+    return ms >= MAX_WINDOW_MS || (ms >= MIN_WINDOW_MS && bytes >= MIN_WINDOW_BYTES);
+  }
+
+  function judge(from: Progress, now: Progress): void {
+    const ms = now.nowMs - from.nowMs;
+    rate = ((now.receivedBytes - from.receivedBytes) / ms) * 1000;
+    if (now.waitedMs - from.waitedMs < WAITING * ms) return; // says something about the reader only
+    const gain = trial === undefined ? Infinity : rate / trial.rate;
+    if (gain < WORTH_MORE) rest(gain < WORTH_KEEPING ? (trial?.before ?? wanted) : wanted, now.nowMs);
+    trial = undefined;
+    if (now.nowMs >= restUntilMs && isWorthTrying(now)) tryMore(now);
+  }
+
+  function isWorthTrying({ remainingBytes }: Progress): boolean {
     const leastBytes = Math.max(MIN_REMAINING_BYTES, (rate * MIN_REMAINING_MS) / 1000);
     return wanted < maxConnections && rate < wanted * FAST_ENOUGH && remainingBytes >= leastBytes;
   }
 
-  function tryMore(now: Progress): void {
-    trial = { before: wanted, rate };
+  function tryMore({ nowMs }: Progress): void {
+    trial = { before: wanted, rate, settledByMs: nowMs + MAX_SETTLE_MS, isSettled: false };
     wanted = Math.min(maxConnections, wanted * 2);
-    since = { ...now, nowMs: now.nowMs + SETTLE_MS };
   }
 
   function rest(connections: number, nowMs: number): void {
     trial = undefined;
     wanted = connections;
-    restUntilMs = nowMs + TRY_AGAIN_MS;
+    restUntilMs = nowMs + restMs;
+    restMs = Math.min(MAX_REST_MS, restMs * 2);
   }
 
   return {
     connections(now) {
-      if (since === undefined) since = now;
-      if (now.nowMs < since.nowMs) {
-        since = { ...now, nowMs: since.nowMs }; // what came while new connections settle does not count
-        return wanted;
-      }
-      if (now.nowMs - since.nowMs >= WINDOW_MS) {
+      if (since === undefined || isSettling(now)) since = now;
+      else if (isLongEnough(since, now)) {
         const from = since;
         since = now;
-        measure(from, now);
+        judge(from, now);
       }
       return wanted;
     },

@@ -127,6 +127,11 @@ export function createParallelDownload(
     return ahead + (isAhead(current) && current.state !== "running" ? 0 : 1);
   }
 
+  /** The current one, and those that have begun: what is complete has flowed, and its connection has another part by now. */
+  function flowing(): number {
+    return 1 + queue.filter(({ receivedBytes }) => receivedBytes > 0).length;
+  }
+
   /** Looks whether more connections are worth it, and opens them. */
   function review(): void {
     const contentEnd = limit();
@@ -134,7 +139,13 @@ export function createParallelDownload(
     const nowMs = now();
     const waiting = waitingSince === undefined ? 0 : nowMs - waitingSince;
     const remainingBytes = contentEnd - (queue.at(-1)?.end ?? position);
-    const wanted = pace.connections({ nowMs, receivedBytes: received(), waitedMs: waitedMs + waiting, remainingBytes });
+    const wanted = pace.connections({
+      nowMs,
+      receivedBytes: received(),
+      waitedMs: waitedMs + waiting,
+      remainingBytes,
+      flowing: flowing(),
+    });
     while (wanted > 1 && running() < wanted && queue.length < wanted * TURNS && openNext(contentEnd, wanted));
   }
 
