@@ -5,7 +5,7 @@ export const LESSONS: Rules = {
   T1: "clients of one cold blob share one download, each of its bytes is fetched once",
   T2: "the first client leaves, the download goes on",
   T3: "a reset in the middle is resumed, unseen by clients",
-  T4: "an upstream that is silent before its first byte: a clean 503 in time",
+  T4: "an upstream that is silent before its first byte: the head in time where HEAD shows the blob, else a clean 503",
   T5: "memory is flat under a layer of any size",
   T6: "a dead registry is known to be dead: what is cached waits for nothing",
   T7: "started while the registry or its name is gone, what is cached is served within a second",

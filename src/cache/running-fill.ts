@@ -128,7 +128,9 @@ export function startFill(
   }
 
   async function downloadFrom(offset: number): Promise<Download> {
-    const opening = downloads.start({ source, first: offset, isWanted: () => followers > 0 });
+    const isFollowed = (): boolean => followers > 0;
+    // Who follows before there is a head was told that the content comes.
+    const opening = downloads.start({ source, first: offset, isWanted: isFollowed, isPromised: isFollowed });
     download = opening;
     throwIfStopped();
     await opening.open();

@@ -27,6 +27,8 @@ export interface DownloadOptions {
   readonly totalBytes?: number | undefined;
   /** False: a silence is the end, nobody waits for this. Breaks are mended all the same. Default: always wanted. */
   readonly isWanted?: () => boolean;
+  /** Somebody was told that it comes: what cannot be opened is tried again like what broke. Default: never. */
+  readonly isPromised?: () => boolean;
 }
 
 /** All downloads of the process. */

@@ -26,9 +26,9 @@ export function createDownloads(
   const { sleep = sleepFor, random = Math.random, now = () => performance.now() } = dependencies;
   const lanes = createLanes({ maxBytes: aheadBytes });
   return {
-    start({ last, totalBytes, isWanted = () => true, ...options }) {
+    start({ last, totalBytes, isWanted = () => true, isPromised = () => false, ...options }) {
       const end = last === undefined ? undefined : last + 1;
-      const wanted = { ...options, end, totalBytes, isWanted, idleTimeoutMs };
+      const wanted = { ...options, end, totalBytes, isWanted, isPromised, idleTimeoutMs };
       if (maxConnections <= 1) return createPart({ ...wanted, isExtra: false }, { sleep, random });
       return createParallelDownload(wanted, { sleep, random, now, lanes, maxConnections });
     },

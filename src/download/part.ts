@@ -40,6 +40,8 @@ export interface PartOptions {
   readonly idleTimeoutMs: number;
   /** False: a silence is the end, nobody waits for this. Breaks are mended all the same. */
   readonly isWanted: () => boolean;
+  /** Somebody was told that it comes: what cannot be opened is tried again like what broke. */
+  readonly isPromised: () => boolean;
   /** One of several connections for one content: what it is refused, and a body that begins elsewhere, ends it. */
   readonly isExtra: boolean;
 }
@@ -98,6 +100,17 @@ export function createPart(options: PartOptions, { sleep, random }: PartDependen
     if (totalBytes !== undefined && opened.totalBytes !== undefined && opened.totalBytes !== totalBytes)
       return `expected content of ${totalBytes} bytes, now it has ${opened.totalBytes}`;
     return undefined;
+  }
+
+  async function open(): Promise<void> {
+    for (;;) {
+      try {
+        return await connect();
+      } catch (cause) {
+        if (!options.isPromised()) throw cause;
+        await beforeNextTry(cause);
+      }
+    }
   }
 
   async function next(): Promise<Uint8Array | undefined> {
@@ -163,7 +176,7 @@ export function createPart(options: PartOptions, { sleep, random }: PartDependen
     get host() {
       return connection?.host;
     },
-    open: connect,
+    open,
     next,
     shorten(earlier) {
       if (earlier < position || earlier > (end ?? totalBytes ?? Infinity))

@@ -2,7 +2,6 @@
  * Blobs through the cache: from the store at once, or from the one running download that all who wait follow. A digest is
  * shown to a repository only after its registry showed it to that repository (product section 5, protocol R245).
  */
-import { RegistryError } from "../errors.ts";
 import type { Fill } from "../cache/fill.ts";
 import { within } from "../cache/open-files.ts";
 import type { Place } from "../cache/records.ts";
@@ -18,6 +17,7 @@ import { type Cache, detached, placeFor, stateLines, unnoted } from "./cache.ts"
 import type { Reply } from "./exchange.ts";
 import { matchesEtag } from "./headers.ts";
 import { multipart } from "./multipart.ts";
+import { headOf } from "./early-head.ts";
 import type { Grants, ReadRequest } from "./grants.ts";
 import { errorOfAnswer } from "./refusal.ts";
 import { hasSameBytes } from "./same-bytes.ts";
@@ -151,7 +151,7 @@ export function createCachedBlobs(cache: Cache, access: Access, grants: Grants):
   }
 
   async function fromFill(request: ReadRequest, digest: Digest, fill: Fill): Promise<Reply | undefined> {
-    const head = await headOf(fill, request).catch((error: unknown) => {
+    const head = await headOf(fill, request, () => shownBytes(request, digest, fill)).catch((error: unknown) => {
       if (error instanceof RefusedToAll) return undefined;
       throw error;
     });
@@ -182,6 +182,13 @@ export function createCachedBlobs(cache: Cache, access: Access, grants: Grants):
     }
     const reply = await headReply(request, digest, response);
     return { ...reply, headers: [...reply.headers, ...stateLines(cache, request, "BYPASS")] };
+  }
+
+  /** What the registry says to HEAD while the fill waits for its bytes; the link that this answer gave it tells the length. */
+  async function shownBytes(request: ReadRequest, digest: Digest, fill: Fill): Promise<number | undefined> {
+    const verdict = await askIfShown(request, digest, { kind: "running", fill });
+    if (verdict !== "shown" || !records.isLinked(placeFor(request), digest.text)) return undefined;
+    return records.size(digest.text)?.bytes;
   }
 
   function joinFill(request: ReadRequest, digest: Digest): Fill | undefined {
@@ -234,22 +241,4 @@ function heldBy(fill: Fill | undefined): Held | undefined {
 
 function isSamePlace(one: Place | undefined, { registry, repository }: Place): boolean {
   return one?.registry === registry && one.repository === repository;
-}
-
-/** The fill's head, or the end of the client's patience, whichever is first. */
-async function headOf(
-  fill: Fill,
-  { exchange, deadlineMs }: RegistryRequest,
-): Promise<{ totalBytes: number | undefined }> {
-  const late = Promise.withResolvers<never>();
-  const give = () =>
-    late.reject(new RegistryError("UNAVAILABLE", "the registry did not answer in time", { status: 503 }));
-  const timer = setTimeout(give, Math.max(0, deadlineMs - performance.now()));
-  exchange.signal.addEventListener("abort", give, { once: true });
-  try {
-    return await Promise.race([fill.head, late.promise]);
-  } finally {
-    clearTimeout(timer);
-    exchange.signal.removeEventListener("abort", give);
-  }
 }
