@@ -12,7 +12,7 @@ import type { Access, ReaderAnswer, RegistryRequest } from "./access.ts";
 import { isYounger } from "./age.ts";
 import { type Cache, detached, keep, placeFor, readKept } from "./cache.ts";
 import type { CacheState, Reply } from "./exchange.ts";
-import { type ManifestEndpoint, acceptFor, readManifest } from "./manifest.ts";
+import { type ManifestEndpoint, acceptFor, onceMore, readManifest } from "./manifest.ts";
 import {
   type Answer,
   createAcceptClasses,
@@ -216,7 +216,9 @@ export function createCachedManifests(cache: Cache, access: Access, grants: Gran
     return told === undefined ? fetchFirst(request, text) : { ...told, kind: "found", state: "MISS" };
   }
 
-  async function fetchFirst(request: ReadRequest, text: string): Promise<Resolution> {
+  const fetchFirst = (request: ReadRequest, text: string) => onceMore(() => fetchOnce(request, text));
+
+  async function fetchOnce(request: ReadRequest, text: string): Promise<Resolution> {
     const turn = written.turn();
     const response = await ask(request, "GET", text);
     const verdict = await judge(request, response);

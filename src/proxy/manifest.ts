@@ -3,12 +3,12 @@
  * bytes it gets, never copied (protocol R18, R19, R218); a HEAD stays a HEAD upstream wherever the registry says enough.
  */
 import type { HeaderLine } from "../errors.ts";
-import { UpstreamError } from "../errors.ts";
+import { RegistryError, UpstreamError } from "../errors.ts";
 import { isVerifiable, parseDigest } from "../registry/digest.ts";
 import type { Endpoint } from "../registry/endpoint.ts";
 import { DEFAULT_ACCEPT, bareType, isManifestType, isSchema1Type } from "../registry/mediatype.ts";
 import { referenceText } from "../registry/reference.ts";
-import { readBody } from "../upstream/body.ts";
+import { readBody, TooLong } from "../upstream/body.ts";
 import type { UpstreamResponse } from "../upstream/client.ts";
 import type { Access, RegistryRequest } from "./access.ts";
 import { digestOf } from "./body.ts";
@@ -31,10 +31,12 @@ export async function serveManifest(
     const reply = await serveHead(access, request, endpoint);
     if (reply !== undefined) return reply;
   }
-  const response = await ask(access, request, endpoint, "GET");
-  if (response.status !== 200 || response.body === null) throw await errorOfAnswer(response, request);
-  const manifest = await readManifest(response, endpoint, request.deadlineMs);
-  return manifestReply(request, endpoint, { ...manifest, passed: passedDown(response.headers) });
+  return onceMore(async () => {
+    const response = await ask(access, request, endpoint, "GET");
+    if (response.status !== 200 || response.body === null) throw await errorOfAnswer(response, request);
+    const manifest = await readManifest(response, endpoint, request.deadlineMs);
+    return manifestReply(request, endpoint, { ...manifest, passed: passedDown(response.headers) });
+  });
 }
 
 /** The answer from the upstream's HEAD, or undefined where it does not tell digest, length and type. */
@@ -89,6 +91,22 @@ export interface Manifest {
   readonly length: string;
 }
 
+/** A manifest that broke off on its way. */
+class BrokenOff extends UpstreamError {}
+
+/**
+ * Gets a manifest, and gets it once more when it broke off: nobody has a header block yet, so nobody need know (protocol R262).
+ * @param get asks, and reads by `readManifest`
+ */
+export async function onceMore<T>(get: () => Promise<T>): Promise<T> {
+  try {
+    return await get();
+  } catch (error) {
+    if (error instanceof RegistryError && error.cause instanceof BrokenOff) return get();
+    throw error;
+  }
+}
+
 /**
  * Reads and verifies. The client has no header block before this is read, so it ends in time (protocol R174).
  * @throws RegistryError UNAVAILABLE when it is too long, no manifest, or not what the digest says
@@ -100,7 +118,7 @@ export async function readManifest(
 ): Promise<Manifest> {
   try {
     if (response.body === null) throw new UpstreamError("bad-answer", "expected a manifest, got no body");
-    const bytes = await readBody(response.body, { maxBytes: MAX_MANIFEST_BYTES, deadlineMs });
+    const bytes = await readBody(response.body, { maxBytes: MAX_MANIFEST_BYTES, deadlineMs }).catch(breakOff);
     const mediaType = mediaTypeOf(response, bytes);
     return {
       bytes,
@@ -112,6 +130,12 @@ export async function readManifest(
     if (error instanceof UpstreamError) throw errorOfFailure(error);
     throw error;
   }
+}
+
+/** @throws BrokenOff for what may come whole another time; a silence took too long for that */
+function breakOff(cause: unknown): never {
+  if (!(cause instanceof UpstreamError) || cause instanceof TooLong || cause.kind !== "bad-answer") throw cause;
+  throw new BrokenOff("bad-answer", cause.message, { cause });
 }
 
 /** The upstream's type; where it sends none that is a manifest's, the one the document names itself. */

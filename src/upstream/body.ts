@@ -111,6 +111,9 @@ export async function discardBody(body: ReadableStream<Uint8Array> | null): Prom
 const MAX_DISCARDED_BYTES = 64 * 1024;
 const MAX_DISCARD_MS = 200;
 
+/** The body is what it is: asking for it again would bring the same. */
+export class TooLong extends UpstreamError {}
+
 export interface ReadLimits {
   readonly maxBytes: number;
   /** Moment on the `performance.now()` clock. */
@@ -119,7 +122,7 @@ export interface ReadLimits {
 
 /**
  * Reads a whole body.
- * @throws UpstreamError `bad-answer` when it is longer than `maxBytes`, `timeout` at the deadline; then it was cancelled
+ * @throws TooLong when it is longer than `maxBytes`; UpstreamError `bad-answer` when it broke, `timeout` at the deadline. It was cancelled then
  */
 export async function readBody(
   body: ReadableStream<Uint8Array>,
@@ -145,7 +148,7 @@ export async function readBody(
       if (done) return Buffer.concat(chunks, length);
       length += value.byteLength;
       chunks.push(value);
-      if (length > maxBytes) giveUp(new UpstreamError("bad-answer", `expected at most ${maxBytes} bytes, got more`));
+      if (length > maxBytes) giveUp(new TooLong("bad-answer", `expected at most ${maxBytes} bytes, got more`));
     }
   } finally {
     clearTimeout(timer);
