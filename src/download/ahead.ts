@@ -18,13 +18,14 @@ export interface Ahead {
 }
 
 export interface AheadEvents {
-  /** The upstream has begun to give this part, or some more of it. */
+  /** The first bytes came. */
+  readonly begun: () => void;
   readonly progressed: () => void;
   readonly ended: (failure?: unknown) => void;
 }
 
 /** @param part ends at `end`; it is this one's from now on */
-export function createAhead(part: Part, end: number, { progressed, ended }: AheadEvents): Ahead {
+export function createAhead(part: Part, end: number, { begun, progressed, ended }: AheadEvents): Ahead {
   const first = part.position;
   const pieces: Uint8Array[] = [];
   let position = first;
@@ -35,6 +36,7 @@ export function createAhead(part: Part, end: number, { progressed, ended }: Ahea
   async function run(): Promise<void> {
     try {
       for (let piece = await part.next(); piece !== undefined; piece = await part.next()) {
+        if (position === first && pieces.length === 0) begun();
         pieces.push(piece);
         wake();
         progressed();
@@ -74,4 +76,17 @@ export function createAhead(part: Part, end: number, { progressed, ended }: Ahea
       part.cancel(reason);
     },
   };
+}
+
+export function isAhead(reading: Part | Ahead): reading is Ahead {
+  return "receivedBytes" in reading;
+}
+
+export function isRunning(part: Part | Ahead): boolean {
+  return !isAhead(part) || part.state === "running";
+}
+
+/** What did not come yet; infinite for one without an end. */
+export function missingBytes(part: Part | Ahead): number {
+  return (part.end ?? Infinity) - (isAhead(part) ? part.first + part.receivedBytes : part.position);
 }

@@ -8,7 +8,7 @@
  * It begins with one connection for all of it. When more are worth it (Pace), the first part behind a split is asked for; once it
  * is there, the first connection ends at the split. So no byte is asked for twice, but what was on its way then.
  */
-import { type Ahead, createAhead } from "./ahead.ts";
+import { type Ahead, createAhead, isAhead, isRunning, missingBytes } from "./ahead.ts";
 import type { Download } from "./download.ts";
 import type { Lanes } from "./lanes.ts";
 import { createPace } from "./pace.ts";
@@ -23,8 +23,11 @@ export interface ParallelDependencies extends PartDependencies {
 }
 
 /** Some seconds of a slow connection; smaller ones ask too often, larger ones hold too much memory. */
-const MAX_PART_BYTES = 4 * 1024 * 1024;
+const PART_BYTES = 4 * 1024 * 1024;
 const MIN_PART_BYTES = 1024 * 1024;
+/** Where answers are slow to begin a part is so many times as long as its beginning, within bounds. */
+const OPENING_SHARE = 4;
+const MAX_PART_BYTES = 8 * 1024 * 1024;
 /** Parts for each connection until the end, so that the last ones end together. */
 const TURNS = 2;
 /** A split lies so far ahead that its answer is there before the first connection is: round trips and a redirect. */
@@ -50,6 +53,8 @@ export function createParallelDownload(
   let waitedMs = 0;
   let waitingSince: number | undefined;
   let splitMs = SPLIT_MS;
+  /** From a question to the first bytes of its answer, smoothed. */
+  let openingMs = 0;
   /** End of the part whose connection was changed for another one. */
   let reconnectedAt: number | undefined;
   let isEnded = false;
@@ -123,8 +128,22 @@ export function createParallelDownload(
   }
 
   function running(): number {
-    const ahead = queue.filter(({ state }) => state === "running").length + (trial === undefined ? 0 : 1);
-    return ahead + (isAhead(current) && current.state !== "running" ? 0 : 1);
+    return parts().filter(isRunning).length;
+  }
+
+  /** Those whose end is further away than the beginning of another part takes: the next one is asked for before that. */
+  function busy(): number {
+    const soonBytes = bytesPerOpening();
+    return parts().filter((part) => isRunning(part) && missingBytes(part) > soonBytes).length;
+  }
+
+  function parts(): (Part | Ahead)[] {
+    return [current, ...queue, ...(trial === undefined ? [] : [trial])];
+  }
+
+  /** What one connection brings in that time. */
+  function bytesPerOpening(): number {
+    return ((pace.rate / flowing()) * openingMs) / 1000;
   }
 
   /** The current one, and those that have begun: what is complete has flowed, and its connection has another part by now. */
@@ -146,7 +165,8 @@ export function createParallelDownload(
       remainingBytes,
       flowing: flowing(),
     });
-    while (wanted > 1 && running() < wanted && queue.length < wanted * TURNS && openNext(contentEnd, wanted));
+    const mayOpen = () => busy() < wanted && running() < maxConnections && queue.length < wanted * TURNS;
+    while (wanted > 1 && mayOpen() && openNext(contentEnd, wanted));
   }
 
   /** False when there is nothing to open now. */
@@ -154,10 +174,11 @@ export function createParallelDownload(
     const behind = queue.at(-1)?.end ?? current.end ?? contentEnd;
     const isWhole = behind === contentEnd;
     if (isWhole && (queue.length > 0 || trial !== undefined || isAhead(current))) return false;
-    const splitBytes = Math.max(MAX_PART_BYTES, Math.floor((pace.rate * splitMs) / 1000));
+    const splitBytes = Math.max(PART_BYTES, Math.floor((pace.rate * splitMs) / 1000));
     const first = isWhole ? current.position + splitBytes : behind;
     const share = Math.floor((contentEnd - first) / (wanted * TURNS));
-    const partEnd = Math.min(contentEnd, first + clamp(share, MIN_PART_BYTES, MAX_PART_BYTES));
+    const most = clamp(bytesPerOpening() * OPENING_SHARE, PART_BYTES, MAX_PART_BYTES);
+    const partEnd = Math.min(contentEnd, first + Math.floor(clamp(share, MIN_PART_BYTES, most)));
     if (first >= contentEnd || !lanes.reserve(partEnd - first)) return false;
     const ahead = startAhead(first, partEnd);
     if (isWhole) trial = ahead;
@@ -171,7 +192,11 @@ export function createParallelDownload(
       { ...options, first, end: partEnd, totalBytes, idleTimeoutMs, isExtra: true },
       dependencies,
     );
+    const askedAtMs = now();
     const ahead: Ahead = createAhead(part, partEnd, {
+      begun() {
+        openingMs += (now() - askedAtMs - openingMs) / (openingMs === 0 ? 1 : 4);
+      },
       progressed() {
         if (ahead === trial) split(ahead);
         review();
@@ -253,10 +278,6 @@ export function createParallelDownload(
     next,
     cancel: end,
   };
-}
-
-function isAhead(reading: Part | Ahead): reading is Ahead {
-  return "receivedBytes" in reading;
 }
 
 function clamp(value: number, least: number, most: number): number {

@@ -62,6 +62,8 @@ const MAX_TRIES = 5;
 const PROGRESS_BYTES = 256 * 1024;
 const FIRST_WAIT_MS = 200;
 const MAX_WAIT_MS = 5000;
+/** Who wants to be left alone for longer than a restart takes ends the download; clients come back by themselves. */
+const MAX_ASKED_MS = 10_000;
 
 export function createPart(options: PartOptions, { sleep, random }: PartDependencies): Part {
   const stop = new AbortController();
@@ -157,10 +159,11 @@ export function createPart(options: PartOptions, { sleep, random }: PartDependen
     if (isFinal(cause) || (cause instanceof Silence && !options.isWanted())) throw cause;
     if (isExtra && position === options.first) throw cause;
     tries += 1;
-    if (tries > MAX_TRIES) throw cause;
+    const askedMs = askedPauseMs(cause);
+    if (tries > MAX_TRIES || askedMs > MAX_ASKED_MS) throw cause;
     triedAt = position;
     const mostMs = Math.min(MAX_WAIT_MS, FIRST_WAIT_MS * 2 ** (tries - 1));
-    await sleep(mostMs * (0.5 + random() / 2), stop.signal);
+    await sleep(Math.max(askedMs, mostMs * (0.5 + random() / 2)), stop.signal);
   }
 
   return {
@@ -193,6 +196,13 @@ export function createPart(options: PartOptions, { sleep, random }: PartDependen
 }
 
 class Reconnected extends UpstreamError {}
+
+/** How long a registry that is known dead, or overloaded, wants to be left alone (protocol R211); 0 where it does not say. */
+function askedPauseMs(cause: unknown): number {
+  if (!(cause instanceof RegistryError) || cause.status !== 503) return 0;
+  const seconds = cause.headers.find(([name]) => name === "Retry-After")?.[1] ?? "";
+  return /^\d{1,6}$/.test(seconds) ? Number(seconds) * 1000 : 0;
+}
 
 /** A definite answer about the content, not about the moment. */
 function isFinal(cause: unknown): boolean {
