@@ -6,8 +6,9 @@
  * Nothing is told that no answer showed: after a head only a broken connection says that the blob cannot be had.
  */
 import type { Fill } from "../cache/fill.ts";
-import { RegistryError } from "../errors.ts";
+import { RegistryError, UpstreamError } from "../errors.ts";
 import type { RegistryRequest } from "./access.ts";
+import { errorOfFailure } from "./refusal.ts";
 
 export interface BlobHead {
   readonly totalBytes: number | undefined;
@@ -19,7 +20,8 @@ const SILENCE_MS = 10_000;
 /**
  * The fill's head, what `shownBytes` tells when the registry is silent, or the end of the client's patience, whichever is first.
  * @param shownBytes asks whether the registry has the blob, and how long it is; undefined when that is not known for sure
- * @throws RegistryError 503 when the time is over; what the fill's source threw
+ * @throws RegistryError 503 when the time is over; what the fill's source threw; 503 too for an upstream that said nothing for
+ * `--idle-timeout`, where that is shorter than the time for headers
  */
 export async function headOf(
   fill: Fill,
@@ -37,7 +39,9 @@ export async function headOf(
   const late = setTimeout(giveUp, Math.max(0, deadlineMs - performance.now()));
   const silent = setTimeout(() => void askElse(), SILENCE_MS);
   exchange.signal.addEventListener("abort", giveUp, { once: true });
-  fill.head.then(head.resolve, head.reject);
+  fill.head.then(head.resolve, (error: unknown) =>
+    head.reject(error instanceof UpstreamError ? errorOfFailure(error) : error),
+  );
   try {
     return await head.promise;
   } finally {

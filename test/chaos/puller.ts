@@ -53,7 +53,7 @@ const ATTEMPTS = 5;
 const BLOBS_AT_ONCE = 3;
 /** Layover promises the head within 25 seconds. */
 const HEAD_DEADLINE_MS = 26_000;
-/** Silence of a body: five tries of its own with their waits, each ended by an idle time of a second (see `CHAOS_ARGS`). */
+/** Silence of a body: five tries of its own with their waits, each ended by an idle time of a second (`ARGS` of world.ts). */
 const SILENCE_DEADLINE_MS = 26_000;
 /** As dockerd waits: 5, 10, 15, 20 seconds. A registry that is known dead is asked again within that time. */
 const BACK_OFF_MS = 5000;

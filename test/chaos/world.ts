@@ -42,7 +42,7 @@ export interface WorldOptions {
 }
 
 /** Patience in seconds instead of a minute, so that a run of many faults ends. */
-const ARGS = ["--connect-timeout", "1s", "--header-timeout", "2s", "--idle-timeout", "2500ms"];
+const ARGS = ["--connect-timeout", "1s", "--header-timeout", "2s", "--idle-timeout", "1s"];
 const CLIENTS = 6;
 /** Pulls between two looks at what shall leave the cache. */
 const ROUND = 20;
