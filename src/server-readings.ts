@@ -1,6 +1,7 @@
 /** The metrics that are read when somebody asks, from parts that keep the numbers anyway. `server-metrics.ts` counts the others. */
 import type { Fills } from "./cache/fill.ts";
 import type { Store } from "./cache/store.ts";
+import type { Downloads } from "./download/download.ts";
 import { createReading, createReadings, type Metric } from "./metrics.ts";
 import type { Registry, RegistryMap } from "./registry/registry.ts";
 import type { UpstreamHealth } from "./upstream/health.ts";
@@ -11,6 +12,7 @@ import type { TransferReading } from "./upstream/transfers.ts";
 export interface Readings {
   readonly http: { readonly openRequests: number; readonly openConnections: number };
   readonly transfers: () => readonly TransferReading[];
+  readonly downloads: Pick<Downloads, "aheadBytes" | "resumes">;
   readonly health: HealthOf;
   readonly quota: { readings(): readonly QuotaReading[] };
   readonly map: () => RegistryMap;
@@ -32,6 +34,7 @@ export function readingsOf(readings: Readings): Metric[] {
   return [
     ...trafficReadings(readings),
     ...transferReadings(readings),
+    ...downloadReadings(readings),
     ...healthReadings(readings),
     ...quotaReadings(readings),
     ...(readings.cache === undefined ? [] : cacheReadings(readings.cache)),
@@ -63,6 +66,13 @@ function transferReadings({ transfers }: Readings): Metric[] {
       help: "Blobs that waited in vain, or found too many waiting",
       read: ({ refused }) => refused,
     }),
+  ];
+}
+
+function downloadReadings({ downloads }: Readings): Metric[] {
+  return [
+    counted("resumed_downloads_total", "Blobs that broke off and were gone on with", () => downloads.resumes),
+    gauge("ahead_bytes", "Memory for parts of blobs that came before their turn", () => downloads.aheadBytes),
   ];
 }
 
@@ -114,8 +124,6 @@ interface TransferText {
 }
 
 function cacheReadings({ fills, store, maxBytes, evicted }: CacheReadings): Metric[] {
-  const counted = (name: string, help: string, read: () => number) =>
-    createReading({ name: `layover_${name}`, help }, "counter", read);
   return [
     gauge("running_fills", "Downloads into the cache that run", () => fills.count),
     gauge("fill_followers", "Clients that are served from running downloads", () => fills.followers),
@@ -130,4 +138,8 @@ function cacheReadings({ fills, store, maxBytes, evicted }: CacheReadings): Metr
 
 function gauge(name: string, help: string, read: () => number): Metric {
   return createReading({ name: `layover_${name}`, help }, "gauge", read);
+}
+
+function counted(name: string, help: string, read: () => number): Metric {
+  return createReading({ name: `layover_${name}`, help }, "counter", read);
 }

@@ -85,6 +85,7 @@ export async function startServer(settings: Settings, dependencies: ServerDepend
     http,
     cache: cache?.readings,
     transfers: upstream.transfers,
+    downloads,
     health: upstream.health,
     quota: upstream.quota,
     map: dependencies.maps.current,

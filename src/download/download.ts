@@ -36,4 +36,6 @@ export interface Downloads {
   start(options: DownloadOptions): Download;
   /** Memory that is taken for what came ahead of its turn. */
   readonly aheadBytes: number;
+  /** How often content that had begun was asked for anew from where it broke. */
+  readonly resumes: number;
 }

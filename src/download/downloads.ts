@@ -25,15 +25,20 @@ export function createDownloads(
 ): Downloads {
   const { sleep = sleepFor, random = Math.random, now = () => performance.now() } = dependencies;
   const lanes = createLanes({ maxBytes: aheadBytes });
+  let resumes = 0;
+  const parts = { sleep, random, resumed: () => void (resumes += 1) };
   return {
     start({ last, totalBytes, isWanted = () => true, isPromised = () => false, ...options }) {
       const end = last === undefined ? undefined : last + 1;
       const wanted = { ...options, end, totalBytes, isWanted, isPromised, idleTimeoutMs };
-      if (maxConnections <= 1) return createPart({ ...wanted, isExtra: false }, { sleep, random });
-      return createParallelDownload(wanted, { sleep, random, now, lanes, maxConnections });
+      if (maxConnections <= 1) return createPart({ ...wanted, isExtra: false }, parts);
+      return createParallelDownload(wanted, { ...parts, now, lanes, maxConnections });
     },
     get aheadBytes() {
       return lanes.reservedBytes;
+    },
+    get resumes() {
+      return resumes;
     },
   };
 }

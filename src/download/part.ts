@@ -49,6 +49,8 @@ export interface PartOptions {
 export interface PartDependencies {
   /** Waits between tries; rejects when the signal is aborted. */
   readonly sleep: (ms: number, signal: AbortSignal) => Promise<void>;
+  /** Told when content that had begun is asked for anew from where it broke. Default: nobody. */
+  readonly resumed?: () => void;
   /** 0 ≤ x < 1 */
   readonly random: () => number;
 }
@@ -65,7 +67,7 @@ const MAX_WAIT_MS = 5000;
 /** Who wants to be left alone for longer than a restart takes ends the download; clients come back by themselves. */
 const MAX_ASKED_MS = 10_000;
 
-export function createPart(options: PartOptions, { sleep, random }: PartDependencies): Part {
+export function createPart(options: PartOptions, { sleep, random, resumed }: PartDependencies): Part {
   const stop = new AbortController();
   const { isExtra } = options;
   let { end, totalBytes } = options;
@@ -162,6 +164,7 @@ export function createPart(options: PartOptions, { sleep, random }: PartDependen
     const askedMs = askedPauseMs(cause);
     if (tries > MAX_TRIES || askedMs > MAX_ASKED_MS) throw cause;
     triedAt = position;
+    if (position > options.first) resumed?.();
     const mostMs = Math.min(MAX_WAIT_MS, FIRST_WAIT_MS * 2 ** (tries - 1));
     await sleep(Math.max(askedMs, mostMs * (0.5 + random() / 2)), stop.signal);
   }

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:tes
 import { digestOf, makeImage } from "../support/images.ts";
 import { EMPTY_DIGEST, makeEmptyBlobImage, makeSha512Image } from "../support/odd-images.ts";
 import { type Farm, layerOf, startFarm } from "../support/farm.ts";
+import { metricsOf, total } from "../support/metrics.ts";
 import { openRaw } from "../support/raw-http.ts";
 
 let farm: Farm;
@@ -275,6 +276,7 @@ describe("broken transfers", () => {
     const [whole, rest, ...more] = asked();
     expect([whole, rest?.[1], more]).toEqual([[0, ""], "", []]);
     expect(rest?.[0]).toBeLessThanOrEqual(2_000_000);
+    expect(total(await metricsOf(farm.layover.url), "layover_resumed_downloads_total")).toBeGreaterThan(0);
     if (cutWith === "fin") expect(rest?.[0]).toBeGreaterThan(1_800_000); // a reset may destroy all that is on its way
   });
 
