@@ -43,12 +43,22 @@ async function send(request: IncomingMessage, response: ServerResponse): Promise
     const isTaken = response.write(piece);
     written += piece.length;
     sentBytes += piece.length;
-    if (!isTaken) await new Promise((resolve) => response.once("drain", resolve).once("close", resolve));
+    if (!isTaken) await taken(response);
     if (bytesPerSecond === 0) continue;
     const aheadMs = (written / bytesPerSecond) * 1000 - (performance.now() - startedAtMs);
     if (aheadMs > 0) await Bun.sleep(aheadMs);
   }
   response.end();
+}
+
+function taken(response: ServerResponse): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      response.off("drain", done).off("close", done);
+      resolve();
+    };
+    response.on("drain", done).on("close", done);
+  });
 }
 
 server.listen(0, host, () => {

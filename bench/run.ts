@@ -1,7 +1,8 @@
 /**
  * `npm run bench`: measures the compiled binary beside a bare pass-through and prints one table. `--long` takes more
  * rounds; names of parts (`blob memory start small cached grants upkeep`) leave the others out; `peers` measures it
- * beside nginx and docker-registry, in a table of its own. docs/benchmarks.md says what each line means.
+ * beside nginx and docker-registry, `parallel` several connections for a blob beside one, each in a table of its own.
+ * docs/benchmarks.md says what each line means.
  */
 import { availableParallelism, loadavg } from "node:os";
 import { measureBlobs } from "./blob.ts";
@@ -9,6 +10,7 @@ import { measureCached } from "./cached.ts";
 import { measureGrants } from "./grants.ts";
 import { type Lab, openLab } from "./lab.ts";
 import { measureIdle, measureSlowClients } from "./memory.ts";
+import { measureParallel } from "./parallel.ts";
 import { measurePeers, PEER_PARTS } from "./peers.ts";
 import { measureSmallRequests } from "./small.ts";
 import { measureStart } from "./start.ts";
@@ -19,7 +21,9 @@ const PARTS = ["blob", "memory", "start", "small", "cached", "grants", "upkeep"]
 type Part = (typeof PARTS)[number];
 /** All of the peers' parts. Not measured when nothing is named: it needs programs of others. */
 const PEERS = "peers";
-const NAMES = [...PARTS, PEERS, ...PEER_PARTS];
+/** Not measured when nothing is named: it needs root. */
+const PARALLEL = "parallel";
+const NAMES = [...PARTS, PEERS, ...PEER_PARTS, PARALLEL];
 
 const given = process.argv.slice(2);
 const isLong = given.includes("--long");
@@ -27,13 +31,15 @@ const unknown = given.filter((word) => word !== "--long" && !NAMES.some((name) =
 if (unknown.length > 0) throw new Error(`expected --long and names of parts (${NAMES.join(" ")}), got ${unknown}`);
 const peerParts = given.includes(PEERS) ? PEER_PARTS : PEER_PARTS.filter((part) => given.includes(part));
 const chosen = given.filter(isPart);
-const parts = chosen.length > 0 || peerParts.length > 0 ? chosen : PARTS;
+const isParallel = given.includes(PARALLEL);
+const parts = chosen.length > 0 || peerParts.length > 0 || isParallel ? chosen : PARTS;
 
 // Of the last minute before: figures of a busy machine are to be known as such.
 const loadBefore = loadavg()[0]?.toFixed(1);
 const tables: string[] = [];
 if (parts.length > 0) tables.push(await measureParts(parts));
 if (peerParts.length > 0) tables.push(await measurePeers({ parts: peerParts, isLong }));
+if (isParallel) tables.push(await measureParallel({ isLong }));
 console.log(
   `${new Date().toISOString().slice(0, 10)}, ${availableParallelism()} cores, load before ${loadBefore}, Bun ${Bun.version}\n`,
 );
