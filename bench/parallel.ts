@@ -121,10 +121,9 @@ async function takeTurns(setting: Setting, { bytesPerSecond, rounds, seconds }: 
     const name = `upstream-${bytesPerSecond}-${setting.near.length}`;
     const upstream = await start([...setting.far, ...bun, setting.blob, setting.address, String(bytesPerSecond)], name);
     await Bun.write(join(setting.dir, "map.json"), JSON.stringify({ bench: upstream.url }));
-    const layover = (flags: readonly string[]) => [
-      ...[...setting.near, upToDateBinary(), "--listen=127.0.0.1:0", "--log-format=json", ...flags],
-      ...[`--registry-map=${join(setting.dir, "map.json")}`, `--state-dir=${join(setting.dir, "state")}`],
-    ];
+    const settings = [`--registry-map=${join(setting.dir, "map.json")}`, `--state-dir=${join(setting.dir, "state")}`];
+    const common = ["--listen=127.0.0.1:0", "--log-format=json", ...settings];
+    const layover = (flags: readonly string[]) => [...setting.near, upToDateBinary(), ...common, ...flags];
     const several = await start(layover([]), `${name}-several`);
     const one = await start(layover(["--blob-connections=1"]), `${name}-one`);
     const taken = { several: [] as Taken[], one: [] as Taken[] };
