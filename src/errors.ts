@@ -90,6 +90,17 @@ export interface UpstreamErrorOptions {
   cause?: unknown;
 }
 
+/**
+ * What happened, for an operator: the failure behind what a client was told, or that itself. Errors that are neither kind of ours
+ * are named by their code alone, since a runtime's messages may quote URLs with their queries.
+ */
+export function reasonOf(error: unknown): string {
+  if (error instanceof UpstreamError) return error.message;
+  if (error instanceof RegistryError) return error.cause instanceof UpstreamError ? error.cause.message : error.message;
+  if (!(error instanceof Error)) return "unknown";
+  return "code" in error && typeof error.code === "string" ? error.code : error.name;
+}
+
 /** Talking to an upstream failed. The message names the host, never a query, userinfo or credential. */
 export class UpstreamError extends Error {
   readonly kind: UpstreamErrorKind;

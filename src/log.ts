@@ -4,6 +4,7 @@
  */
 import pino, { type DestinationStream, type Logger } from "pino";
 import pretty from "pino-pretty";
+import { reasonOf, RegistryError, UpstreamError } from "./errors.ts";
 import { createLogBatches } from "./log-batches.ts";
 
 export type Log = Logger;
@@ -27,6 +28,7 @@ export function createLog(options: LogOptions, dependencies: LogDependencies = {
     base: null,
     timestamp: pino.stdTimeFunctions.isoTime,
     formatters: { level: (label: string) => ({ level: label }) },
+    serializers: { err: shownError, cause: shownError },
     redact: { paths: REDACTED.flatMap((name) => [`["${name}"]`, `*["${name}"]`]), censor: "[redacted]" },
   };
   if (dependencies.destination !== undefined) return pino(settings, dependencies.destination);
@@ -35,6 +37,19 @@ export function createLog(options: LogOptions, dependencies: LogDependencies = {
     return pino(settings, pretty({ sync: true, colorize: process.stdout.isTTY, translateTime: "SYS:HH:MM:ss.l" }));
   }
   return pino(settings, batched());
+}
+
+/**
+ * Failures that happen are no defects: their stack would only bury what they say. Of what is behind them only errors of ours are
+ * shown, since others may quote URLs.
+ */
+function shownError(error: unknown): unknown {
+  if (!(error instanceof Error)) return error;
+  const { name: type, message } = error;
+  if (error instanceof UpstreamError) return { type, message, kind: error.kind, status: error.status };
+  if (!(error instanceof RegistryError)) return pino.stdSerializers.err(error);
+  const reason = reasonOf(error);
+  return { type, message, code: error.code, status: error.status, ...(reason !== message && { reason }) };
 }
 
 /**

@@ -2,6 +2,7 @@
  * One line per request, written when its body ended or broke (compat C24). The path is logged without its query, which
  * may hold cursors and signatures; headers only at debug level, and then without those that carry secrets.
  */
+import { reasonOf } from "../errors.ts";
 import { type Log, withoutRedaction } from "../log.ts";
 import type { Exchange } from "../proxy/exchange.ts";
 import type { OriginReader } from "../proxy/origin.ts";
@@ -12,6 +13,10 @@ export interface Outcome {
   readonly durationMs: number;
   /** False when the connection broke before the answer was complete. */
   readonly complete: boolean;
+  /** Why not: a word. */
+  readonly broken?: string | undefined;
+  /** What the body failed with. */
+  readonly cause?: unknown;
 }
 
 export interface AccessLog {
@@ -20,7 +25,7 @@ export interface AccessLog {
   refused(facts: { peer: string; status: number; reason: string }): void;
 }
 
-/** A client may send a user agent of any length. */
+/** A client may send a user agent of any length; a reason names a host, a repository and a digest at most. */
 const MAX_FIELD_CHARACTERS = 256;
 /** The health checks of orchestrators would fill the log. */
 const QUIET_PATHS: ReadonlySet<string> = new Set(["/healthz", "/health", "/readyz"]);
@@ -30,6 +35,7 @@ export function createAccessLog(log: Log, originOf: OriginReader): AccessLog {
   return {
     finished(exchange, outcome) {
       const { notes } = exchange;
+      const reason = notes.reason ?? (outcome.cause === undefined ? undefined : reasonOf(outcome.cause));
       const line = {
         id: exchange.id,
         client: originOf(exchange).client,
@@ -39,8 +45,9 @@ export function createAccessLog(log: Log, originOf: OriginReader): AccessLog {
         status: outcome.status,
         bytes: outcome.bytesSent,
         ms: Math.round(outcome.durationMs),
-        ...(outcome.complete ? {} : { complete: false }),
+        ...(outcome.complete ? {} : { complete: false, broken: outcome.broken }),
         ...notes,
+        ...(reason !== undefined && { reason: cut(reason) }),
         agent: cut(exchange.headers.get("user-agent") ?? ""),
       };
       if (QUIET_PATHS.has(exchange.path)) lines.debug(line, "request");

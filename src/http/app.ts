@@ -5,7 +5,7 @@
  * that lines stay lines, lengths stay exact and nothing is parsed twice.
  */
 import { Elysia } from "elysia";
-import { RegistryError } from "../errors.ts";
+import { RegistryError, reasonOf } from "../errors.ts";
 import type { Log } from "../log.ts";
 import { parseEndpoint } from "../registry/endpoint.ts";
 import { UnknownHostError } from "../registry/route.ts";
@@ -136,11 +136,17 @@ function notFound(): never {
   );
 }
 
+/** What a client did wrong needs no reason in the log, and the message may quote it. */
+function isTrouble({ status }: RegistryError): boolean {
+  return status >= 500 || status === 429;
+}
+
 /** Elysia would send an error's message as the body of a 500: only what was meant for clients goes out. */
 function replyOfError(error: unknown, exchange: Exchange | undefined, log: Log): Reply {
   if (error instanceof UnknownHostError) return jsonReply(error.status, { routes: error.routes }); // compat C1
   if (error instanceof RegistryError) {
     if (exchange !== undefined) exchange.notes.error = error.code;
+    if (exchange !== undefined && isTrouble(error)) exchange.notes.reason = reasonOf(error);
     if (error.cause !== undefined) log.debug({ id: exchange?.id, cause: error.cause }, error.message);
     return errorReply(error);
   }

@@ -56,6 +56,8 @@ export interface AccessNotes {
   cache?: "HIT" | "MISS" | "STALE" | "REVALIDATED" | "BYPASS";
   /** Code of the error that was answered. */
   error?: string;
+  /** Why, in words for the operator, where it is not the client's doing. */
+  reason?: string;
 }
 
 /**

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import path from "node:path";
 import { createLogBatches } from "../../src/log-batches.ts";
+import { RegistryError, UpstreamError } from "../../src/errors.ts";
 import { createLog, withoutRedaction } from "../../src/log.ts";
 
 const INFO = 30;
@@ -112,4 +113,24 @@ describe("createLog()", () => {
     expect(lines.join("")).not.toContain("s3cret");
     expect(JSON.parse(lines[1] ?? "")).toEqual({ level: "info", time: expect.any(String), id: "1", msg: "plain" });
   });
+});
+
+test("an error of ours is logged with its message and what is behind it, and without its stack", () => {
+  const lines: string[] = [];
+  const log = createLog(
+    { level: "debug", format: "json" },
+    { destination: { write: (line) => void lines.push(line) } },
+  );
+  const cause = new UpstreamError("connect", "no connection to port 443 of reg.test", {
+    cause: new Error("refused at ?signature=x"),
+  });
+  log.debug({ cause }, "asked");
+  log.warn({ err: new RegistryError("UNAVAILABLE", "the registry cannot be reached", { cause }) }, "failed");
+  log.warn({ err: new Error("a defect") }, "unexpected");
+  expect(lines.map((line) => JSON.parse(line))).toMatchObject([
+    { cause: { type: "UpstreamError", kind: "connect", message: cause.message } },
+    { err: { type: "RegistryError", code: "UNAVAILABLE", status: 503, reason: cause.message } },
+    { err: { type: "Error", message: "a defect", stack: expect.stringContaining("log.test.ts") } },
+  ]);
+  expect(lines.slice(0, 2).join("")).not.toMatch(/stack|signature/);
 });

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
-import { createAccessLog } from "../../../src/http/access-log.ts";
+import { UpstreamError } from "../../../src/errors.ts";
+import { createAccessLog, type Outcome } from "../../../src/http/access-log.ts";
 import { createLog } from "../../../src/log.ts";
 import type { AccessNotes, Exchange } from "../../../src/proxy/exchange.ts";
 import { createOriginReader } from "../../../src/proxy/origin.ts";
@@ -32,7 +33,7 @@ function exchange(path: string): Exchange {
   };
 }
 
-function linesFor(level: "info" | "debug", path: string): Record<string, unknown>[] {
+function linesFor(level: "info" | "debug", path: string, ended: Partial<Outcome> = {}): Record<string, unknown>[] {
   const lines: string[] = [];
   const log = createLog({ level, format: "json" }, { destination: { write: (line) => void lines.push(line) } });
   const originOf = createOriginReader({
@@ -41,7 +42,7 @@ function linesFor(level: "info" | "debug", path: string): Record<string, unknown
     trustedProxies: [],
     forceHttp: false,
   });
-  const outcome = { status: 200, bytesSent: 2, durationMs: 1.4, complete: true };
+  const outcome = { status: 200, bytesSent: 2, durationMs: 1.4, complete: true, ...ended };
   createAccessLog(log, originOf).finished(exchange(path), outcome);
   expect(lines.join("")).not.toContain(SECRET);
   return lines.map((line) => JSON.parse(line));
@@ -68,6 +69,20 @@ describe("createAccessLog()", () => {
         msg: "request",
       },
     ]);
+  });
+
+  test("finished() says of an answer that broke what broke it", () => {
+    const cause = new UpstreamError("bad-answer", "digest mismatch: expected sha256:00, got sha256:11");
+    const broken = { complete: false, broken: "body-failed", cause };
+    expect(linesFor("info", "/v2/org/app/manifests/latest", broken)).toMatchObject([
+      { complete: false, broken: "body-failed", reason: cause.message },
+    ]);
+  });
+
+  test("finished() says what a foreign error's code is, and nothing of its message", () => {
+    const cause = Object.assign(new Error(`https://cdn.test/?signature=${SECRET}`), { code: "ECONNRESET" });
+    const [line] = linesFor("info", "/v2/org/app/manifests/latest", { complete: false, broken: "body-failed", cause });
+    expect(line?.["reason"]).toBe("ECONNRESET");
   });
 
   test("finished() leaves userinfo out of a token path", () => {
