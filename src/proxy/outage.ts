@@ -12,7 +12,10 @@ export interface Outages {
   isFailing(registry: Registry): boolean;
   /** True when what is cached should be served without asking. False once per window, for the request that then finds out. */
   isDown(registry: Registry): boolean;
-  /** No answer, or 5xx with its Retry-After; 429 is passed over, for the registry answers others. */
+  /**
+   * No answer, or 5xx with its Retry-After; 429 is passed over, for the registry answers others. Within a window no more than a
+   * longer Retry-After puts its probe off: one broken repository that is asked for all the time must not keep all others stale.
+   */
   failed(registry: Registry, error: RegistryError): void;
   answered(registry: Registry): void;
 }
@@ -29,9 +32,15 @@ export interface OutagesDependencies {
   readonly mayAsk: (registry: Registry) => boolean;
 }
 
+interface Outage {
+  readonly probeAtMs: number;
+  /** A request was let through, and what it finds decides about the next window. */
+  readonly isProbed: boolean;
+}
+
 export function createOutages({ now, mayAsk }: OutagesDependencies): Outages {
   // One entry per registry of the map.
-  const outages = new Map<string, { probeAtMs: number }>();
+  const outages = new Map<string, Outage>();
 
   function windowOf(error: RegistryError): number {
     const retryAfter = error.headers.find(([name]) => name === "Retry-After")?.[1] ?? "";
@@ -45,11 +54,16 @@ export function createOutages({ now, mayAsk }: OutagesDependencies): Outages {
       const outage = outages.get(key);
       if (outage === undefined) return false;
       if (now() < outage.probeAtMs || !mayAsk(registry)) return true;
-      outages.set(key, { probeAtMs: now() + WINDOW_MS }); // this caller probes; the others wait for what it finds
+      outages.set(key, { probeAtMs: now() + WINDOW_MS, isProbed: true }); // this caller probes; the others wait for what it finds
       return false;
     },
     failed({ key }, error) {
-      if (error.status !== 429) outages.set(key, { probeAtMs: now() + windowOf(error) });
+      if (error.status === 429) return;
+      const outage = outages.get(key);
+      const windowMs = windowOf(error);
+      const isRunning = outage !== undefined && !outage.isProbed && now() < outage.probeAtMs;
+      if (isRunning && windowMs <= WINDOW_MS) return;
+      outages.set(key, { probeAtMs: Math.max(now() + windowMs, isRunning ? outage.probeAtMs : 0), isProbed: false });
     },
     answered({ key }) {
       outages.delete(key);

@@ -51,3 +51,23 @@ test("failed() takes a refusal's own moment for the next probe, and 429 for no o
   outages.failed(registry, new RegistryError("TOOMANYREQUESTS", "limited"));
   expect(outages.isFailing(registry)).toBe(false);
 });
+
+test("failed() again and again leaves the window's probe where it was: one broken repository hides no other's tags", () => {
+  const { clock, outages } = start();
+  outages.failed(registry, dead);
+  for (clock.ms = 1_000; clock.ms < 30_000; clock.ms += 1_000) {
+    expect(outages.isDown(registry)).toBe(true);
+    outages.failed(registry, dead);
+  }
+  expect(outages.isDown(registry)).toBe(false);
+});
+
+test("[R211] failed() puts the probe off when a later failure asks for more time", () => {
+  const { clock, outages } = start();
+  outages.failed(registry, dead);
+  outages.failed(registry, new RegistryError("UNAVAILABLE", "refused", { headers: [["Retry-After", "60"]] }));
+  clock.ms = 59_999;
+  expect(outages.isDown(registry)).toBe(true);
+  clock.ms = 60_000;
+  expect(outages.isDown(registry)).toBe(false);
+});
