@@ -31,29 +31,31 @@ const END_WAIT_MS = 1000;
 
 /** @throws what the source threw, Silence when it took longer than the idle time */
 export async function openConnection({ source, idleTimeoutMs, wanted, end }: ConnectionOptions): Promise<Connection> {
+  end.throwIfAborted();
   const connection = new AbortController();
   const idle = watchIdle(idleTimeoutMs, connection);
-  const onEnd = (): void => connection.abort(end.reason);
-  end.addEventListener("abort", onEnd);
-  const close = (reason: unknown): void => {
+  let cancelBody = async (): Promise<void> => undefined;
+  const cancel = (reason: unknown = new Error("the body is not wanted any more")): void => {
     end.removeEventListener("abort", onEnd);
     connection.abort(reason);
+    // That a body cannot be cancelled any more, or fails while it is, matters to nobody.
+    cancelBody().catch(() => undefined);
   };
+  const onEnd = (): void => cancel(end.reason);
+  end.addEventListener("abort", onEnd);
+  const answer = source(wanted, connection.signal);
   let opened: SourceBody;
   try {
-    opened = await idle.watch(unlessLate(source(wanted, connection.signal), connection.signal));
+    opened = await idle.watch(answer);
+    connection.signal.throwIfAborted();
   } catch (cause) {
-    close(cause);
+    cancel(cause);
+    hangUp(answer);
     throw cause;
   }
   const reader = opened.body.getReader();
+  cancelBody = () => reader.cancel();
   let left = 0;
-
-  // That a body cannot be cancelled any more, or fails while it is, matters to nobody.
-  const cancel = (reason: unknown = new Error("the body is not wanted any more")): void => {
-    close(reason);
-    reader.cancel().catch(() => undefined);
-  };
 
   return {
     offset: opened.offset,
@@ -90,9 +92,7 @@ export async function openConnection({ source, idleTimeoutMs, wanted, end }: Con
   };
 }
 
-/** An answer that comes after nobody waits for it any more is hung up on. */
-async function unlessLate(answer: Promise<SourceBody>, signal: AbortSignal): Promise<SourceBody> {
-  const opened = await answer;
-  if (signal.aborted) opened.body.cancel(signal.reason).catch(() => undefined);
-  return opened;
+/** On an answer that nobody waits for any more, whenever it comes; that it cannot be cancelled matters to nobody. */
+function hangUp(answer: Promise<SourceBody>): void {
+  answer.then(({ body }) => body.cancel()).catch(() => undefined);
 }

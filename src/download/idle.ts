@@ -36,17 +36,11 @@ export function watchIdle(idleTimeoutMs: number, connection: AbortController): I
   return {
     watch: (waited) =>
       new Promise((resolve, reject) => {
-        connection.signal.throwIfAborted();
-        waitingSince = performance.now();
-        if (timer === undefined) setTimer(idleTimeoutMs);
         const settled = (): void => {
           waitingSince = undefined;
           fail = undefined;
         };
-        fail = (cause) => {
-          settled();
-          reject(cause);
-        };
+        // Before all else: also what nobody waits for any more may fail.
         waited.then(
           (value) => {
             settled();
@@ -57,6 +51,13 @@ export function watchIdle(idleTimeoutMs: number, connection: AbortController): I
             reject(cause);
           },
         );
+        connection.signal.throwIfAborted();
+        waitingSince = performance.now();
+        if (timer === undefined) setTimer(idleTimeoutMs);
+        fail = (cause) => {
+          settled();
+          reject(cause);
+        };
       }),
   };
 }

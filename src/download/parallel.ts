@@ -66,7 +66,15 @@ export function createParallelDownload(
 
   /** Where the content, or what is wanted of it, ends; exclusive. */
   function limit(): number | undefined {
-    return options.end ?? totalBytes;
+    if (options.end === undefined || totalBytes === undefined) return options.end ?? totalBytes;
+    return Math.min(options.end, totalBytes); // who asks for more than there is gets what there is
+  }
+
+  /** What the first answer told. */
+  function learn(): void {
+    if (isAhead(current)) return;
+    totalBytes ??= current.totalBytes;
+    host ??= current.host;
   }
 
   async function next(): Promise<Uint8Array | undefined> {
@@ -91,6 +99,7 @@ export function createParallelDownload(
       const piece = await current.next();
       // What is cancelled may look as if it had come to its end.
       over.signal.throwIfAborted();
+      learn();
       return piece;
     } catch (cause) {
       end(cause);
@@ -247,7 +256,8 @@ export function createParallelDownload(
       release(ahead);
       ahead.cancel(reason);
     }
-    if (!isAhead(current)) current.cancel(reason);
+    // What came to its end may keep its connection.
+    if (!isEnded && !isAhead(current)) current.cancel(reason);
     queue.length = 0;
     trial = undefined;
   }
@@ -269,10 +279,8 @@ export function createParallelDownload(
     },
     async open() {
       if (isAhead(current)) return;
-      const part = current;
-      await part.open();
-      totalBytes = part.totalBytes;
-      host = part.host;
+      await current.open();
+      learn();
       review();
     },
     next,
