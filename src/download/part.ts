@@ -78,6 +78,7 @@ export function createPart(options: PartOptions, { sleep, random, resumed }: Par
   let isEnded = false;
   let tries = 0;
   let triedAt = position;
+  let breaks = 0;
 
   async function connect(): Promise<void> {
     // A range that begins at the end is refused (protocol R266). Where the end is is unknown, the last byte is asked for again.
@@ -85,7 +86,7 @@ export function createPart(options: PartOptions, { sleep, random, resumed }: Par
     const first = isEndKnown ? position : Math.max(0, position - 1);
     bodyEnd = end === totalBytes ? undefined : end;
     const last = bodyEnd === undefined ? undefined : bodyEnd - 1;
-    const wanted = { first, last, isExtra };
+    const wanted = { first, last, isExtra, breaks };
     const opened = await openConnection({ ...options, wanted, end: stop.signal });
     const problem = disagreement(opened, first);
     if (problem !== undefined) {
@@ -163,6 +164,7 @@ export function createPart(options: PartOptions, { sleep, random, resumed }: Par
     tries += 1;
     const askedMs = askedPauseMs(cause);
     if (tries > MAX_TRIES || askedMs > MAX_ASKED_MS) throw cause;
+    breaks = position - triedAt >= PROGRESS_BYTES ? 0 : breaks + 1;
     triedAt = position;
     if (position > options.first) resumed?.();
     const mostMs = Math.min(MAX_WAIT_MS, FIRST_WAIT_MS * 2 ** (tries - 1));

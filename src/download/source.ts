@@ -18,6 +18,8 @@ export interface WantedBytes {
   readonly last: number | undefined;
   /** One of several connections for one content: not worth waiting for, and refused rather than queued. */
   readonly isExtra: boolean;
+  /** How often it broke off here in a row, with hardly a byte between: who gave it then may not be the one to ask first. */
+  readonly breaks: number;
 }
 
 /**

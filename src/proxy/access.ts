@@ -42,6 +42,7 @@ export interface Question {
   readonly headers: readonly HeaderLine[];
   readonly standIns?: StandInRequest["standIns"];
   readonly transfer?: UpstreamRequest["transfer"];
+  readonly askLast?: UpstreamRequest["askLast"];
 }
 
 export interface AccessOptions {

@@ -22,32 +22,36 @@ function rangeOf({ first, last }: WantedBytes): SingleRange | undefined {
   return first === 0 && last === undefined ? undefined : { first, last };
 }
 
-/** So little between two breaks is none: the registry begins, and does not get on. */
-const PROGRESS_BYTES = 1024 * 1024;
-/** It may break once, as connections do. */
+/** It may break once or twice, as connections do; then it is stand-ins' turn, where there are any. */
 const MAX_BREAKS = 1;
-/** Positions that one download remembers; some more than the connections it may have. */
-const MAX_BEGUN = 64;
 
-/** For one download: whether stand-ins are asked after its registry, or first, where that breaks again and again. */
-export function createStandInTurn(): (wanted: WantedBytes) => "after" | "first" | "never" {
-  let begun: number[] = [];
-  return ({ first, isExtra }) => {
-    if (isExtra) return "never"; // its registry gives the content already
-    const breaks = begun.filter((earlier) => earlier <= first && first - earlier < PROGRESS_BYTES).length;
-    begun = [...begun, first].slice(-MAX_BEGUN);
-    return breaks > MAX_BREAKS ? "first" : "after";
+/** What one download asks, turn by turn. */
+export interface Questions {
+  /** Who broke off is asked last; of one more connection than is needed nobody expects patience. */
+  about(wanted: WantedBytes): Question;
+  /** To be told who answered. */
+  answered(response: UpstreamResponse): void;
+}
+
+export function createQuestions(digest: Digest): Questions {
+  let answeredLast: string | undefined;
+  return {
+    about: (wanted) => ({
+      ...question("GET", digest, rangeOf(wanted)),
+      standIns: standInsFor(wanted),
+      transfer: wanted.isExtra ? "if-free" : "wait",
+      askLast: wanted.breaks > 0 ? answeredLast : undefined,
+    }),
+    answered({ upstream }) {
+      answeredLast = upstream.origin;
+    },
   };
 }
 
-/** What one download asks, turn by turn: of one more connection than is needed nobody expects patience. */
-export function createQuestions(digest: Digest): (wanted: WantedBytes) => Question {
-  const standInsFor = createStandInTurn();
-  return (wanted) => ({
-    ...question("GET", digest, rangeOf(wanted)),
-    standIns: standInsFor(wanted),
-    transfer: wanted.isExtra ? "if-free" : "wait",
-  });
+/** Whether stand-ins are asked after its registry, or first, where that breaks again and again. */
+export function standInsFor({ breaks, isExtra }: Pick<WantedBytes, "breaks" | "isExtra">): "after" | "first" | "never" {
+  if (isExtra) return "never"; // its registry gives the content already
+  return breaks > MAX_BREAKS ? "first" : "after";
 }
 
 /** The registry does not show the blob to this reader. */

@@ -70,7 +70,8 @@ async function mended(
   { access, downloads, request, digest }: Mended,
 ): Promise<ReadableStream<Uint8Array>> {
   const { refuse } = response;
-  const questionFor = createQuestions(digest);
+  const questions = createQuestions(digest);
+  questions.answered(response);
   let begun = response.body;
   const source: ContentSource = async (wanted, signal) => {
     if (begun !== null) {
@@ -79,7 +80,9 @@ async function mended(
       return first;
     }
     const outlives = detached(wanted.isExtra ? unnoted(request) : request, signal, RESUME_BUDGET_MS);
-    return bodyOf(await access.ask(outlives, questionFor(wanted)), outlives, wanted.first);
+    const rest = await access.ask(outlives, questions.about(wanted));
+    questions.answered(rest);
+    return bodyOf(rest, outlives, wanted.first);
   };
   const download = downloads.start({ ...bytes, source });
   await download.open(); // takes the body, so that whoever cancels the stream cancels it

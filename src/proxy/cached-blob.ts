@@ -115,10 +115,11 @@ export function createCachedBlobs(cache: Cache, access: Access, grants: Grants):
 
   /** @param shown told when the registry itself gave some of it */
   function sourceFor(request: ReadRequest, digest: Digest, shown: () => void): ContentSource {
-    const questionFor = createQuestions(digest);
+    const questions = createQuestions(digest);
     return async (wanted, signal) => {
       const outlives = detached(wanted.isExtra ? unnoted(request) : request, signal, BUDGET_MS);
-      const response = await access.askAs(request.reader, outlives, questionFor(wanted));
+      const response = await access.askAs(request.reader, outlives, questions.about(wanted));
+      questions.answered(response);
       const body = await bodyOf(response, outlives, wanted.first);
       if (!response.isStandIn) shown();
       return body;

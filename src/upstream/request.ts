@@ -41,6 +41,8 @@ export interface UpstreamRequest {
   readonly instead?: readonly Identity[] | undefined;
   /** `"https://ghcr.io"`: only upstreams of this origin are asked, since the name may be private. Default: all in their order. */
   readonly onlyOrigin?: string | undefined;
+  /** `"https://ghcr.io"`: upstreams of this origin are asked behind the others, since they broke off. */
+  readonly askLast?: string | undefined;
   /**
    * What a GET of a blob does where its registry's transfers all run: `wait` for its turn, or, `if-free`, fail at once with
    * UpstreamError `overload`, for what only speeds up what runs anyway. Default `wait`.

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { UpstreamError } from "../../../src/errors.ts";
-import { createStandInTurn } from "../../../src/proxy/blob-source.ts";
+import { standInsFor } from "../../../src/proxy/blob-source.ts";
 import { createStandIns, type StandInRequest } from "../../../src/proxy/stand-in.ts";
 import type { Registry } from "../../../src/registry/registry.ts";
 import type { UpstreamRequest, UpstreamResponse } from "../../../src/upstream/client.ts";
@@ -155,18 +155,7 @@ describe("createStandIns()", () => {
   });
 });
 
-test("createStandInTurn() is first after two breaks without progress, never for what is extra", () => {
-  const MIB = 1024 * 1024;
-  const turn = createStandInTurn();
-  const at = (first: number, isExtra = false) => turn({ first, last: undefined, isExtra });
-  expect([at(0), at(10), at(20), at(5 * MIB), at(5 * MIB, true), at(5 * MIB), at(6 * MIB), at(6 * MIB)]).toEqual([
-    "after",
-    "after",
-    "first",
-    "after",
-    "never",
-    "after",
-    "after",
-    "after",
-  ]);
+test("standInsFor() is first after two breaks without progress, never for what is extra", () => {
+  const turns = [0, 1, 2].flatMap((breaks) => [false, true].map((isExtra) => standInsFor({ breaks, isExtra })));
+  expect(turns).toEqual(["after", "never", "after", "never", "first", "never"]);
 });
