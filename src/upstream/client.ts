@@ -75,8 +75,8 @@ export interface UpstreamDependencies {
   readonly meter?: UpstreamMeter;
 }
 
-/** `registry` is its key, `host` the upstream's or realm's. */
-export type UpstreamNotice = QuotaNotice;
+/** `registry` is its key, `host` the upstream's or realm's; `repository` is there when one request failed. */
+export type UpstreamNotice = QuotaNotice & { readonly repository?: string };
 
 export interface UpstreamClient {
   /**
@@ -165,6 +165,7 @@ export function createUpstreamClient(
   async function askUpstreams(request: UpstreamRequest): Promise<Answered & { readonly elapsedMs: number }> {
     const startedAtMs = performance.now();
     const { registry, identity, signal, deadlineMs } = request;
+    const told = new Set<string>();
     const answered = await askInTurn({
       upstreams: upstreamsFor(request),
       health: healthOf(registry),
@@ -175,7 +176,17 @@ export function createUpstreamClient(
       look: (candidate, turn) => void findOut(candidate, request, turn),
       isBlob: isBlob(request),
       credentialOrigin: identity.kind === "credential" ? identity.credential.origin : undefined,
-      onFailure: ({ origin }, message) => notice({ registry: registry.key, host: new URL(origin).host, message }),
+      onFailure(candidate, message) {
+        // Each trouble once, however often it is tried again; what opened is told of by its health.
+        if (told.has(message) || !healthOf(registry).isClosed(candidate)) return;
+        told.add(message);
+        notice({
+          registry: registry.key,
+          host: new URL(candidate.origin).host,
+          repository: request.repository,
+          message,
+        });
+      },
       onRefusal: () => meter.notAsked(registry.key),
       signal,
       deadlineMs,
@@ -241,7 +252,7 @@ function isBlob({ path }: UpstreamRequest): boolean {
   return path.startsWith("blobs/");
 }
 
-function upstreamsFor({ registry, onlyOrigin, askLast }: UpstreamRequest): readonly Upstream[] {
-  const allowed = registry.upstreams.filter(({ origin }) => onlyOrigin === undefined || origin === onlyOrigin);
-  return allowed.toSorted((a, b) => Number(a.origin === askLast) - Number(b.origin === askLast));
+function upstreamsFor({ registry, onlyOrigin }: UpstreamRequest): readonly Upstream[] {
+  if (onlyOrigin === undefined) return registry.upstreams;
+  return registry.upstreams.filter(({ origin }) => origin === onlyOrigin);
 }

@@ -11,7 +11,7 @@ import type { Upstream } from "../registry/registry.ts";
 import { discardBody } from "./body.ts";
 import type { Health, Turn } from "./health.ts";
 import type { HttpResponse } from "./http.ts";
-import { describe, isFailure, isLimit, type Outcome, rank, tell, type Trial, tryOnce } from "./outcome.ts";
+import { isFailure, type Outcome, rank, tell, type Trial, troubleIn, tryOnce } from "./outcome.ts";
 import { askedPauseMs, pauseBeforeRound } from "./retry.ts";
 import { remainingMs } from "./wait.ts";
 
@@ -29,8 +29,8 @@ export interface FailoverOptions {
   readonly deadlineMs: number;
   readonly random: () => number;
   readonly sleep: (ms: number, signal: AbortSignal) => Promise<void>;
-  /** Told before the next upstream or the next round. */
-  readonly onFailure: (upstream: Upstream, outcome: string) => void;
+  /** Told of trouble before the next upstream or the next round. */
+  readonly onFailure: (upstream: Upstream, trouble: string) => void;
   /** Told when nobody was asked because all are known dead. */
   readonly onRefusal: () => void;
 }
@@ -95,7 +95,8 @@ async function askInRounds(options: FailoverOptions, progress: Progress): Promis
       if (isGood(outcome)) return pick(outcomes, upstream);
       if (isDenied(outcome) && moreTelling(upstream, pending.slice(index + 1), options).length === 0)
         return pick(outcomes, mostTelling(outcomes, options));
-      if (turns.has(upstream) && !isLimit(outcome)) options.onFailure(upstream, describe(outcome));
+      const trouble = troubleIn(outcome);
+      if (turns.has(upstream) && trouble !== undefined) options.onFailure(upstream, trouble);
     }
     if (turns.size === 0 && pending.length > 0) return refuse(options);
     const again = pending.flatMap((upstream) => mayAskAgain(upstream, options, progress));

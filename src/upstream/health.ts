@@ -149,7 +149,8 @@ export function createHealth({ now, random, changed }: HealthDependencies): (reg
         entry.weight += WEIGHTS[failure.kind];
         if (entry.weight < LIMIT) return;
         const { untilMs } = open(entry, failure, undefined);
-        const message = `the upstream gives no answer and is not asked for ${seconds(untilMs - now())}: ${failure.why}`;
+        const what = failure.kind === "broken" ? "fails" : "gives no answer";
+        const message = `the upstream ${what} and is not asked for ${seconds(untilMs - now())}: ${failure.why}`;
         changed({ registry, upstream, to: "open", message });
       },
       left() {

@@ -59,7 +59,7 @@ function failureIn(outcome: Outcome, isBlob: boolean): Failure | undefined {
   if (outcome.kind === "answer") {
     const { status, headers } = outcome.response;
     const askedMs = retryAfterMs(headers.get("retry-after"), Date.now());
-    return { kind: "broken", why: `answered ${status}`, as: "bad-answer", retryAfterMs: askedMs };
+    return { kind: "broken", why: `it answered ${status}`, as: "bad-answer", retryAfterMs: askedMs };
   }
   const { kind: as, message: why, reach } = outcome.error;
   switch (as) {
@@ -94,6 +94,14 @@ export function rank(outcome: Outcome): number {
   return status === 404 ? 4 : 2;
 }
 
-export function describe(outcome: Outcome): string {
-  return outcome.kind === "error" ? outcome.error.message : `answered ${outcome.response.status}`;
+/**
+ * What an operator should hear of, though another upstream or the next try may mend it: undefined for an answer that is none of the
+ * upstream's failures (404, 405, …) and for limits of accounts, which are told of once when they begin.
+ */
+export function troubleIn(outcome: Outcome): string | undefined {
+  if (outcome.kind === "answer") {
+    const { status } = outcome.response;
+    return status >= 500 || status === 429 ? `the upstream answered ${status}` : undefined;
+  }
+  return isLimit(outcome) || outcome.error.status === 429 ? undefined : outcome.error.message;
 }

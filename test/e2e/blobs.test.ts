@@ -324,9 +324,8 @@ describe("broken transfers", () => {
     const { received, isComplete } = await pull();
     expect(isComplete).toBe(false);
     expect(received).toBeLessThan(3_000_000);
-    const line = await farm.layover.logLine(({ uri, reason }) => uri === path && reason !== undefined);
-    expect(line).toMatchObject({ complete: false, broken: "body-failed" });
-    expect(line["reason"]).toStartWith(`digest mismatch: expected ${bigLayer}`);
+    const line = await farm.layover.logLine(({ reason }) => String(reason).startsWith("digest mismatch: expected"));
+    expect(line).toMatchObject({ uri: path, complete: false, broken: "body-failed" });
   });
 
   test("[T13, R234] a page with status 200 is 502", async () => {

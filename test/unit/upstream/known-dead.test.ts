@@ -61,6 +61,7 @@ describe("a registry whose only upstream is dead", () => {
     expect(client.mayAsk(at)).toBe(false);
     expect(client.health(at)).toMatchObject([{ state: "open", askedInSeconds: 5, why: "connect" }]);
     const lines = client.notices.length;
+    expect(lines).toBe(2); // one for the four tries of the request, one for the upstream
     counted.length = 0;
     clock.ms = 1_500;
     for (let i = 0; i < 100; i++)
@@ -86,9 +87,9 @@ describe("a registry whose only upstream is dead", () => {
     for (const answer of answers) await bytesOf(answer);
     expect([answers.length, host.requests.length - before]).toEqual([1, 1]);
     expect(client.health(at)).toMatchObject([{ state: "closed" }]);
-    const said = client.notices.filter(({ message }) => message.startsWith("the upstream"));
+    const said = client.notices.filter(({ repository }) => repository === undefined);
     expect(said.map(({ registry, message }) => `${registry}: ${message}`)).toEqual([
-      "fake: the upstream gives no answer and is not asked for 5 s: answered 503",
+      "fake: the upstream fails and is not asked for 5 s: it answered 503",
       "fake: the upstream answers again, after 5 s",
     ]);
   });
