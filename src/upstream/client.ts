@@ -252,7 +252,7 @@ function isBlob({ path }: UpstreamRequest): boolean {
   return path.startsWith("blobs/");
 }
 
-function upstreamsFor({ registry, onlyOrigin }: UpstreamRequest): readonly Upstream[] {
-  if (onlyOrigin === undefined) return registry.upstreams;
-  return registry.upstreams.filter(({ origin }) => origin === onlyOrigin);
+function upstreamsFor({ registry, onlyOrigin, askLast }: UpstreamRequest): readonly Upstream[] {
+  const allowed = registry.upstreams.filter(({ origin }) => onlyOrigin === undefined || origin === onlyOrigin);
+  return allowed.toSorted((a, b) => Number(a.origin === askLast) - Number(b.origin === askLast));
 }
