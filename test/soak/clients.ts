@@ -64,7 +64,8 @@ export function startClients({ host, images, random }: SoakClientOptions): SoakC
 
   async function pull(): Promise<void> {
     const [quay, hub] = pullers;
-    await (random() < 0.7 ? quay : hub)?.pull(pick(images));
+    // The first token comes a moment after the first pulls.
+    await (random() < 0.7 || hubToken === "" ? quay : hub)?.pull(pick(images));
   }
 
   async function leave(): Promise<void> {

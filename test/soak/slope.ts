@@ -1,6 +1,6 @@
 /**
  * Whether a series of readings grows: a line is laid through the second half of it (least squares), when everything that
- * is made once has been made. Growth is what the line rises in that time beyond what the readings scatter.
+ * is made once has been made. Growth is what the line rises in that time beyond what such scattered readings may rise by chance.
  */
 
 export interface Reading {
@@ -12,7 +12,7 @@ export interface Slope {
   readonly perHour: number;
   /** What the line rises from the middle of the run to its end. */
   readonly rise: number;
-  /** The rise that still counts as flat: twice the scatter around the line, or the floor. */
+  /** The rise that still counts as flat: four standard errors of it, or the floor. */
   readonly allowed: number;
   readonly isFlat: boolean;
   readonly firstMean: number;
@@ -21,6 +21,9 @@ export interface Slope {
 }
 
 const HOUR_MS = 3_600_000;
+/** Readings five seconds apart are of the same weather as the one before or behind them: two of them tell as much as one. */
+const READINGS_PER_FACT = 2;
+const STANDARD_ERRORS = 4;
 
 /** @param floor a rise that means nothing, in the unit of the readings @throws RangeError for fewer than six readings */
 export function slopeOf(readings: readonly Reading[], floor: number): Slope {
@@ -35,7 +38,8 @@ export function slopeOf(readings: readonly Reading[], floor: number): Slope {
   const rests = second.map(({ atMs, value }) => value - valueMean - perMs * (atMs - atMean));
   const scatter = Math.sqrt(mean(rests.map((rest) => rest ** 2)));
   const rise = perMs * ((second.at(-1)?.atMs ?? 0) - (second[0]?.atMs ?? 0));
-  const allowed = Math.max(floor, 2 * scatter);
+  const standardError = scatter * Math.sqrt((12 * READINGS_PER_FACT) / second.length);
+  const allowed = Math.max(floor, STANDARD_ERRORS * standardError);
   return {
     perHour: perMs * HOUR_MS,
     rise,
