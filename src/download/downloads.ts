@@ -1,9 +1,9 @@
 /** The downloads of the process: what they share, and the settings that hold for all. */
 import type { Downloads } from "./download.ts";
+import { sleepFor } from "../sleep.ts";
 import { createLanes } from "./lanes.ts";
 import { createParallelDownload, type ParallelDependencies } from "./parallel.ts";
 import { createPart } from "./part.ts";
-import { sleepFor } from "./sleep.ts";
 
 export interface DownloadsOptions {
   /** How long a body may bring no byte before it counts as broken. */

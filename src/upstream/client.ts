@@ -6,6 +6,7 @@
  * address rules forbid; every wait has a deadline. It does not verify content, cache answers or filter headers for clients.
  */
 import type { Registry, Upstream } from "../registry/registry.ts";
+import { sleepFor } from "../sleep.ts";
 import { attempt, look } from "./attempt.ts";
 import { createAuthorizer } from "./authorize.ts";
 import { discardBody } from "./body.ts";
@@ -23,7 +24,6 @@ import { createQuota, type Quota, type QuotaNotice } from "./quota.ts";
 import { createTokens } from "./token.ts";
 import { createTransfers, type TransferReading } from "./transfers.ts";
 import { type Verdict, type VerifyOptions, verify } from "./verify.ts";
-import { sleepFor } from "./wait.ts";
 import { type UpstreamWrite, type WriteResponse, write } from "./write.ts";
 
 export type { Lookup } from "./dial.ts";

@@ -53,18 +53,3 @@ export async function waitUpTo<T>(promise: Promise<T>, ms: number): Promise<T | 
 export function remainingMs(deadlineMs: number): number {
   return Math.max(0, deadlineMs - performance.now());
 }
-
-/** Sleeps, or throws the signal's reason. */
-export async function sleepFor(ms: number, signal: AbortSignal): Promise<void> {
-  signal.throwIfAborted();
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  const onAbort = () => reject(signal.reason);
-  const timer = setTimeout(resolve, ms);
-  signal.addEventListener("abort", onAbort, { once: true });
-  try {
-    await promise;
-  } finally {
-    clearTimeout(timer);
-    signal.removeEventListener("abort", onAbort);
-  }
-}

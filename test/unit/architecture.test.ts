@@ -24,6 +24,7 @@ const FILE_LEVEL: Record<string, number> = {
   "log.ts": 1,
   "log-batches.ts": 1,
   "metrics.ts": 1,
+  "sleep.ts": 1,
   "server.ts": 4,
   "server-access.ts": 4,
   "server-aside.ts": 4,
