@@ -101,7 +101,7 @@ export interface UpstreamClient {
   knownRealm(realmUrl: string): Registry | undefined;
   /** How each upstream of the registry is, in the map's order. */
   health(registry: Registry): readonly UpstreamHealth[];
-  /** Whether a request to this registry would be sent now: false while all its upstreams are known dead. */
+  /** Whether some request to this registry would be sent now: false while all its upstreams are known dead. */
   mayAsk(registry: Registry): boolean;
   /** What accounts have left, and whom to ask as. */
   readonly quota: Pick<Quota, "inTurn" | "isShort" | "readings">;
@@ -168,7 +168,7 @@ export function createUpstreamClient(
     const told = new Set<string>();
     const answered = await askInTurn({
       upstreams: upstreamsFor(request),
-      health: healthOf(registry),
+      health: healthOf(registry, request.repository),
       ask(candidate, seen) {
         const asked = { ...request, seen };
         return quota.ofUpstream(candidate, asked, () => counted(registry, attempt(candidate, asked, authorizer)));
@@ -215,10 +215,10 @@ export function createUpstreamClient(
 
   return {
     async send(request) {
-      const { registry } = request;
+      const { registry, repository } = request;
       const ask = () => askAsEach(request, askUpstreams);
       // Who would be refused at once need not wait for that.
-      const mayAsk = upstreamsFor(request).some(healthOf(registry).mayAsk);
+      const mayAsk = upstreamsFor(request).some(healthOf(registry, repository).mayAsk);
       const answered = await (mayAsk ? transfers.carry(request, ask) : ask());
       const { status, headers, body } = answered.response;
       const { upstream, identity, elapsedMs } = answered;

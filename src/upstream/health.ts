@@ -8,50 +8,25 @@
  *        └───────────────────────── any answer ──────────────────────────────┘
  *
  * Promises: without failures nothing opens; at a half-open upstream one request is under way and the others are refused at
- * once; an answer closes whatever was open. Who had a turn always ends it, or nobody would get the next one.
+ * once; an answer closes whatever was open. Who had a turn always ends it, or nobody would get the next one. An upstream that
+ * answers, but badly, is open to those repositories alone that it failed in this window; each other one finds out for itself,
+ * so that nobody closes it to all by asking for what makes it fail.
  */
-import { UpstreamError, type UpstreamErrorKind } from "../errors.ts";
+import type { UpstreamError } from "../errors.ts";
 import type { Registry, Upstream } from "../registry/registry.ts";
+import { addFailing, type Away, type Failure, refusalOf, seconds, stateOf, type UpstreamHealth } from "./away.ts";
 
-export interface Failure {
-  /**
-   * - `unreached`: no connection came about: no such name, refused, no handshake, no answer to SYN
-   * - `silent`: a connection, and no header in the whole of `--header-timeout`
-   * - `broken`: 500, 502, 503, 504, a reset, or something that is no answer
-   * - `unclear`: nothing that says how the upstream is: its token server failed, or the request had no time. It opens nothing,
-   *   but a half-open upstream is still not found well
-   */
-  readonly kind: "unreached" | "silent" | "broken" | "unclear";
-  /** One line for people, without a secret. */
-  readonly why: string;
-  /** As what it is told to those who are refused meanwhile. */
-  readonly as: UpstreamErrorKind;
-  /** The upstream wants to be left alone so long, milliseconds. */
-  readonly retryAfterMs?: number | undefined;
-}
+export type { Failure, UpstreamHealth } from "./away.ts";
 
 /** One request's leave to ask an upstream. */
 export interface Turn {
-  /** Whether it is the one that finds out for all. */
+  /** Whether it finds out, for all or for its repository: it is tried once. */
   readonly isProbe: boolean;
   /** The upstream gave a sign of life. */
   answered(): void;
   failed(failure: Failure): void;
   /** Nothing was found out: another may have the turn. Nothing after one of the others. */
   left(): void;
-}
-
-/** How an upstream is, for people and metrics. */
-export interface UpstreamHealth {
-  /** Host and base path: `"mirror.example/ghcr"`. */
-  readonly upstream: string;
-  readonly state: "closed" | "open" | "half-open";
-  /** Seconds since it was last known to answer; absent while closed. */
-  readonly forSeconds?: number;
-  /** Seconds until it may be asked again, 0 while half-open; absent while closed. */
-  readonly askedInSeconds?: number;
-  /** A word and no more: the whole reason may name a repository. */
-  readonly why?: UpstreamErrorKind;
 }
 
 export interface HealthChange {
@@ -62,7 +37,7 @@ export interface HealthChange {
   readonly message: string;
 }
 
-/** How the upstreams of one registry are. */
+/** How the upstreams of one registry are, for who asks for one repository. */
 export interface Health {
   /** Leave to ask; undefined when it must not be asked now. */
   enter(upstream: Upstream): Turn | undefined;
@@ -99,74 +74,103 @@ const MAX_ASKED_MS = 5 * 60_000;
 
 type Named = Pick<Registry, "key">;
 
-interface Away {
-  readonly sinceMs: number;
-  readonly windowMs: number;
-  readonly untilMs: number;
-  readonly failure: Failure;
-  /** Who finds out whether it is back. */
-  readonly probe: Turn | undefined;
+interface Opening {
+  /** How it was away until now, if it was. */
+  readonly before: Away | undefined;
+  readonly failing: Away["failing"];
+}
+
+/** Who asks whom for what. */
+interface Asker {
+  readonly registry: string;
+  readonly upstream: Upstream;
+  readonly repository: string;
 }
 
 interface Entry {
-  /** Of the failures since the last answer. */
+  /** Of the failures since the last answer, and whom they met: not more than the weight. */
   weight: number;
+  failing: Set<string>;
   /** Undefined while closed. */
   away: Away | undefined;
 }
 
 /**
- * @returns the health of a registry's upstreams: other registries may come to them another way, or trust them otherwise. It ends
- * with the map: what a new one says about proxies and certificates may have mended what failed.
+ * @returns the health of a registry's upstreams for one repository; default: for any that they did not fail. Other registries may
+ * come to them another way, or trust them otherwise. It ends with the map: what a new one says about proxies and certificates may
+ * have mended what failed.
  */
-export function createHealth({ now, random, changed }: HealthDependencies): (registry: Named) => Health {
+export function createHealth({
+  now,
+  random,
+  changed,
+}: HealthDependencies): (registry: Named, repository?: string) => Health {
   // One entry per upstream of a registry, as long as its map is in use.
   const registries = new WeakMap<Named, Map<string, Entry>>();
 
-  function open(entry: Entry, failure: Failure, before: Away | undefined): Away {
+  function open(entry: Entry, failure: Failure, { before, failing }: Opening): Away {
     const windowMs = before === undefined ? FIRST_WINDOW_MS : Math.min(before.windowMs * 2, MAX_WINDOW_MS);
     const askedMs = Math.min(failure.retryAfterMs ?? 0, MAX_ASKED_MS);
     const untilMs = now() + Math.max(windowMs * (1 - random() / 5), askedMs);
-    entry.away = { sinceMs: before?.sinceMs ?? now(), windowMs, untilMs, failure, probe: undefined };
+    const sinceMs = before?.sinceMs ?? now();
+    entry.away = { sinceMs, windowMs, untilMs, failure, probe: undefined, failing };
     return entry.away;
   }
 
-  function turnFor(entry: Entry, upstream: Upstream, registry: string): Turn {
+  function turnFor(entry: Entry, { registry, upstream, repository }: Asker): Turn {
     const isProbe = entry.away !== undefined;
+    let isSettled = false;
+
+    function close(): void {
+      const { away } = entry;
+      Object.assign(entry, newEntry());
+      if (away === undefined) return;
+      const message = `the upstream answers again, after ${seconds(now() - away.sinceMs)}`;
+      changed({ registry, upstream, to: "closed", message });
+    }
+
+    function count(failure: Failure): void {
+      const weight = WEIGHTS[failure.kind];
+      entry.weight += weight;
+      if (weight > 0) entry.failing.add(repository);
+      if (entry.weight < LIMIT) return;
+      const failing = failure.kind === "broken" ? entry.failing : undefined;
+      const { untilMs } = open(entry, failure, { before: undefined, failing });
+      const what = failure.kind === "broken" ? "fails" : "gives no answer";
+      const message = `the upstream ${what} and is not asked for ${seconds(untilMs - now())}: ${failure.why}`;
+      changed({ registry, upstream, to: "open", message });
+    }
+
     const turn: Turn = {
       isProbe,
       answered() {
-        const { away } = entry;
-        entry.weight = 0;
-        entry.away = undefined;
-        if (away === undefined) return;
-        const message = `the upstream answers again, after ${seconds(now() - away.sinceMs)}`;
-        changed({ registry, upstream, to: "closed", message });
+        isSettled = true;
+        close();
       },
       failed(failure) {
-        if (entry.away?.probe === turn) open(entry, failure, entry.away);
-        if (entry.away !== undefined) return; // asked before it opened: known already
-        entry.weight += WEIGHTS[failure.kind];
-        if (entry.weight < LIMIT) return;
-        const { untilMs } = open(entry, failure, undefined);
-        const what = failure.kind === "broken" ? "fails" : "gives no answer";
-        const message = `the upstream ${what} and is not asked for ${seconds(untilMs - now())}: ${failure.why}`;
-        changed({ registry, upstream, to: "open", message });
+        isSettled = true;
+        const { away } = entry;
+        if (away === undefined) return count(failure);
+        if (away.probe !== turn) return join(entry, away, { failure, repository });
+        const isForAll = failure.kind !== "broken" && (failure.kind !== "unclear" || away.failing === undefined);
+        open(entry, failure, { before: away, failing: isForAll ? undefined : new Set([repository]) });
       },
       left() {
-        if (entry.away?.probe === turn) entry.away = { ...entry.away, probe: undefined };
+        const { away } = entry;
+        if (away?.probe === turn) entry.away = { ...away, probe: undefined };
+        else if (isProbe && !isSettled) away?.failing?.delete(repository);
       },
     };
     return turn;
   }
 
-  function healthOf(registry: Named): Health {
+  function healthOf(registry: Named, repository = ""): Health {
     const entries = registries.get(registry) ?? new Map<string, Entry>();
     registries.set(registry, entries);
 
     function entryOf(upstream: Upstream): Entry {
       const key = keyOf(upstream);
-      const entry = entries.get(key) ?? { weight: 0, away: undefined };
+      const entry = entries.get(key) ?? newEntry();
       entries.set(key, entry);
       return entry;
     }
@@ -175,50 +179,48 @@ export function createHealth({ now, random, changed }: HealthDependencies): (reg
       return entries.get(keyOf(upstream))?.away;
     }
 
+    function isDue(away: Away): boolean {
+      return away.probe === undefined && now() >= away.untilMs;
+    }
+
     function mayAsk(upstream: Upstream): boolean {
       const away = awayOf(upstream);
-      return away === undefined || (away.probe === undefined && now() >= away.untilMs);
+      return away === undefined || isDue(away) || away.failing?.has(repository) === false;
     }
 
     return {
       enter(upstream) {
         if (!mayAsk(upstream)) return undefined;
         const entry = entryOf(upstream);
-        const turn = turnFor(entry, upstream, registry.key);
-        if (entry.away !== undefined) entry.away = { ...entry.away, probe: turn };
+        const turn = turnFor(entry, { registry: registry.key, upstream, repository });
+        const { away } = entry;
+        if (away !== undefined && isDue(away)) entry.away = { ...away, probe: turn };
+        else if (away?.failing !== undefined) addFailing(away.failing, repository);
         return turn;
       },
       isClosed: (upstream) => awayOf(upstream) === undefined,
       mayAsk,
-      refusal: (upstreams) => refusalOf(upstreams.flatMap((upstream) => awayOf(upstream) ?? [])),
-      stateOf: (upstream) => stateOf(nameOf(upstream), awayOf(upstream)),
-    };
-  }
-
-  function refusalOf(aways: readonly Away[]): UpstreamError {
-    const [soonest] = aways.toSorted(bySoonest);
-    if (soonest === undefined) return new UpstreamError("connect", "the registry has no upstream");
-    const waitMs = Math.max(0, soonest.untilMs - now());
-    const since = seconds(now() - soonest.sinceMs);
-    const next = soonest.probe === undefined ? `asked again in ${seconds(waitMs)}` : "being asked just now";
-    return new UpstreamError(soonest.failure.as, `no answer for ${since}, ${next}: ${soonest.failure.why}`, {
-      retryAfter: String(Math.max(1, Math.ceil(waitMs / 1000))),
-    });
-  }
-
-  function stateOf(upstream: string, away: Away | undefined): UpstreamHealth {
-    if (away === undefined) return { upstream, state: "closed" };
-    const waitMs = Math.max(0, away.untilMs - now());
-    return {
-      upstream,
-      state: waitMs > 0 ? "open" : "half-open",
-      forSeconds: Math.round((now() - away.sinceMs) / 1000),
-      askedInSeconds: Math.ceil(waitMs / 1000),
-      why: away.failure.as,
+      refusal: (upstreams) =>
+        refusalOf(
+          upstreams.flatMap((upstream) => awayOf(upstream) ?? []),
+          now(),
+        ),
+      stateOf: (upstream) => stateOf(nameOf(upstream), awayOf(upstream), now()),
     };
   }
 
   return healthOf;
+}
+
+function newEntry(): Entry {
+  return { weight: 0, failing: new Set(), away: undefined };
+}
+
+/** A failure beside the probe, of who asked before it opened or for a repository of its own. */
+function join(entry: Entry, away: Away, { failure, repository }: { failure: Failure; repository: string }): void {
+  if (away.failing === undefined) return; // known already
+  if (WEIGHTS[failure.kind] === LIMIT) entry.away = { ...away, failure, failing: undefined };
+  else if (WEIGHTS[failure.kind] > 0) addFailing(away.failing, repository);
 }
 
 /** As the map names it: two paths of one host are two upstreams. */
@@ -228,12 +230,4 @@ function keyOf({ origin, basePath }: Upstream): string {
 
 function nameOf({ origin, basePath }: Upstream): string {
   return `${new URL(origin).host}${basePath}`;
-}
-
-function bySoonest(one: Away, other: Away): number {
-  return one.untilMs - other.untilMs;
-}
-
-function seconds(ms: number): string {
-  return `${Math.round(ms / 100) / 10} s`;
 }
