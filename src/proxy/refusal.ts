@@ -96,12 +96,16 @@ export function errorOfFailure(error: UpstreamError): RegistryError {
     case "tls":
     case "refused-address":
     case "bad-answer":
-      return new RegistryError("UNAVAILABLE", FAILURES[error.kind], {
-        // With a moment for the next try it was not asked: clients may come back, which 502 does not tell them.
-        status: error.retryAfter === undefined ? 502 : 503,
-        headers: retryAfter(error.retryAfter ?? null),
-        ...cause,
-      });
+      return new RegistryError(
+        "UNAVAILABLE",
+        error.retryAfter === undefined ? FAILURES[error.kind] : AWAY[error.kind],
+        {
+          // With a moment for the next try it was not asked: clients may come back, which 502 does not tell them.
+          status: error.retryAfter === undefined ? 502 : 503,
+          headers: retryAfter(error.retryAfter ?? null),
+          ...cause,
+        },
+      );
   }
 }
 
@@ -110,6 +114,12 @@ const FAILURES = {
   tls: "no trusted TLS connection to the registry",
   "refused-address": "the registry leads to an address that must not be asked",
   "bad-answer": "the registry gave an answer that cannot be used",
+} as const;
+
+/** While it is left alone. Its own last answer is told of in the log. */
+const AWAY = {
+  ...FAILURES,
+  "bad-answer": "the registry fails and is left alone for a moment: try again later",
 } as const;
 
 function absentCode(endpoint: Endpoint): ErrorCode {
