@@ -19,7 +19,7 @@ import { chooseProxy, nameOfProxy } from "../upstream/proxy.ts";
 import { TOKEN_KEY_FILE } from "../proxy/state.ts";
 import { createAsker, mapServer, type Asker } from "./ask.ts";
 import { checkAccess } from "./check-access.ts";
-import { checkAnonymousQuota, pullsLeft } from "./check-quota.ts";
+import { checkAnonymousQuota, pullsLeft, tokenTrouble, verdictOn } from "./check-quota.ts";
 import type { Finding } from "./finding.ts";
 
 export interface CheckDependencies {
@@ -44,6 +44,7 @@ const READABLE_BY_OTHERS = 0o004;
 export async function check(settings: Settings, dependencies: CheckDependencies): Promise<Finding[]> {
   const { log, readFile, build } = dependencies;
   const asker = createAsker(settings.upstream, build.version);
+  const client = createUpstreamClient({ ...settings.upstream, version: build.version });
   const request = (url: URL, signal: AbortSignal) => asker.ask(url, mapServer(url), signal);
   try {
     const { tls, access, stateDir } = settings;
@@ -66,13 +67,14 @@ export async function check(settings: Settings, dependencies: CheckDependencies)
       },
       ...(tls === undefined ? [] : [await checkCertificate(tls, dependencies)]),
       ...(await checkAccess(settings, { map: maps.current(), readFile })),
-      ...(await inBatches(upstreams, (asked) => checkUpstream(asked, asker, settings))),
+      ...(await inBatches(upstreams, (asked) => checkUpstream(asked, { asker, client, settings }))),
       ...unverifiedIn(maps.current()).map(({ key }): Finding => ({ verdict: "warn", subject: key, text: UNVERIFIED })),
-      ...(await checkCredentials(registries, { settings, build, now: dependencies.now })),
+      ...(await checkCredentials(registries, { client, now: dependencies.now })),
       ...(await checkSecretFiles(secretFiles)),
     ];
   } finally {
     await asker.close();
+    await client.close();
   }
 }
 
@@ -91,8 +93,11 @@ export function checkText(findings: readonly Finding[]): string {
   const lines = findings.map(
     ({ verdict, subject, text }) => `${verdict.toUpperCase().padEnd(4)}  ${subject.padEnd(width)}  ${text}`,
   );
-  const faults = findings.filter(({ verdict }) => verdict === "fail").length;
-  return `${lines.join("\n")}\n\n${faults === 0 ? "nothing is wrong" : `${faults} of ${findings.length} checks failed`}\n`;
+  const count = (wanted: Finding["verdict"]) => findings.filter(({ verdict }) => verdict === wanted).length;
+  const [faults, warnings] = [count("fail"), count("warn")];
+  const result = faults === 0 ? "nothing is wrong" : `${faults} of ${findings.length} checks failed`;
+  const more = warnings === 0 ? "" : `; ${warnings} ${warnings === 1 ? "warning" : "warnings"}`;
+  return `${lines.join("\n")}\n\n${result}${more}\n`;
 }
 
 function mapText({ location }: MapSettings): string {
@@ -144,7 +149,13 @@ interface Asked {
   readonly upstream: Upstream;
 }
 
-async function checkUpstream({ registry, upstream }: Asked, asker: Asker, settings: Settings): Promise<Finding> {
+interface Means {
+  readonly asker: Asker;
+  readonly client: UpstreamClient;
+  readonly settings: Settings;
+}
+
+async function checkUpstream({ registry, upstream }: Asked, { asker, client, settings }: Means): Promise<Finding> {
   const subject = registry.key;
   const shown = formatUpstream(upstream);
   const startedAtMs = performance.now();
@@ -156,6 +167,8 @@ async function checkUpstream({ registry, upstream }: Asked, asker: Asker, settin
     const through = proxy.kind === "direct" ? "" : ` through ${nameOfProxy(proxy)}`;
     const took = `${Math.round(performance.now() - startedAtMs)} ms${through}`;
     if (status === 200) return { verdict: "ok", subject, text: `${shown}: open, ${took}` };
+    const trouble = status === 401 ? await tokenTrouble(client, registry, upstream) : undefined;
+    if (trouble !== undefined) return { verdict: "fail", subject, text: `${shown}: no token can be had: ${trouble}` };
     if (status === 401) return { verdict: "ok", subject, text: `${shown}: asks for tokens or credentials, ${took}` };
     if (status === 429)
       return { verdict: "warn", subject, text: `${shown}: answers 429, too many requests from this address` };
@@ -182,7 +195,7 @@ async function checkCredentials(registries: readonly Registry[], asking: Asking)
     registry.credentials.map((credential) => ({ registry, credential })),
   );
   const credentials = createCredentials({ now: asking.now });
-  const client = createUpstreamClient({ ...asking.settings.upstream, version: asking.build.version });
+  const { client } = asking;
   try {
     const anonymous = await Promise.all(registries.map((registry) => checkAnonymousQuota(client, registry)));
     return [
@@ -191,12 +204,11 @@ async function checkCredentials(registries: readonly Registry[], asking: Asking)
     ];
   } finally {
     credentials.close();
-    await client.close();
   }
 }
 
-interface Asking extends Pick<CheckDependencies, "build" | "now"> {
-  readonly settings: Settings;
+interface Asking extends Pick<CheckDependencies, "now"> {
+  readonly client: UpstreamClient;
 }
 
 /** Gets it as a pull would, and shows it to its registry. */
@@ -214,7 +226,11 @@ async function checkCredential(
     const end = expiresAtMs === undefined ? "" : `; renewed before ${new Date(expiresAtMs).toISOString()}`;
     if (verdict === "accepted") {
       const left = await pullsLeft(client, registry, { kind: "credential", credential });
-      return { verdict: "ok", subject, text: `${who}: accepted${left === undefined ? "" : `, ${left}`}${end}` };
+      return {
+        verdict: verdictOn(left),
+        subject,
+        text: `${who}: accepted${left === undefined ? "" : `, ${left}`}${end}`,
+      };
     }
     if (verdict === "unneeded")
       return { verdict: "warn", subject, text: `${who}: not needed, the registry asks nobody to log in` };

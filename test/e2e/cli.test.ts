@@ -271,7 +271,7 @@ describe("check", () => {
       /FAIL {2}gone {11}http:\/\/127\.0\.0\.1:1: .*; check the network, --upstream-proxy and the map/,
     );
     expect(out).toMatch(/WARN {2}secrets {8}k\.pem holds a secret and every user of this machine may read it/);
-    expect(out).toEndWith("1 of 8 checks failed\n");
+    expect(out).toEndWith("1 of 8 checks failed; 2 warnings\n");
   });
 
   test("ends with 0 when nothing is wrong", async () => {

@@ -266,3 +266,18 @@ test("[R207, R213] layover check tells what each account and nobody have left, a
   expect([code, hub.quota.used.get("alice"), hub.count({ method: "GET", path: /manifests/ })]).toEqual([0, 20, 0]);
   await hub.close();
 });
+
+test("layover check fails where a token server gives no token, though the registry answers", async () => {
+  const hub = await createFakeRegistry({ auth: "bearer" });
+  hub.faults.token.status = 500;
+  await using dir = await createTempDir("layover-check-");
+  await Bun.write(dir.file("map.json"), JSON.stringify({ hub: hub.url }));
+  const command = ["check", "--registry-map", dir.file("map.json")];
+  const broken = await runCommand(command, { cwd: dir.path });
+  expect(broken.out).toMatch(/FAIL +hub +\S+: no token can be had: \S+\/token: the token server answered 500\n/);
+  expect(broken.code).toBe(1);
+  delete hub.faults.token.status;
+  const { code, out } = await runCommand(command, { cwd: dir.path });
+  expect([code, out]).toEqual([0, expect.stringMatching(/OK +hub +\S+: asks for tokens/)]);
+  await hub.close();
+});
