@@ -44,6 +44,20 @@ export function createVirtualClock(): VirtualClock {
   };
 }
 
+/** What is wrong with one answer; nothing where a field is absent. */
+export interface PathFault {
+  /** After so many of its bytes it breaks. */
+  readonly after?: number;
+  /** After so many of its bytes it ends as if that were all. */
+  readonly endsAfter?: number;
+  /** So many bytes more than were asked for. */
+  readonly longerBy?: number;
+  /** It begins so far from where it was asked to, and says so. */
+  readonly offsetBy?: number;
+  /** The content's length that it tells is so much off. */
+  readonly totalBy?: number;
+}
+
 export interface PathOptions {
   readonly bytes: Uint8Array;
   /** Of one connection; default unlimited. */
@@ -52,8 +66,8 @@ export interface PathOptions {
   readonly pathRate?: number;
   /** From a question to its answer. Default 100 ms. */
   readonly headerMs?: number;
-  /** Per answer: after so many of its bytes it breaks, or it is refused. Undefined: neither. */
-  readonly fault?: (answer: number, wanted: WantedBytes) => { readonly after: number } | "refuse" | "whole" | undefined;
+  /** Per answer: what is wrong with it; `refuse`: there is none, `whole`: everything, whatever was asked for. */
+  readonly fault?: (answer: number, wanted: WantedBytes) => PathFault | "refuse" | "whole" | undefined;
   readonly host?: string | undefined;
 }
 
@@ -79,12 +93,20 @@ export function createVirtualPath(clock: VirtualClock, options: PathOptions): Vi
     const what = fault(asked.push(wanted) - 1, wanted);
     await clock.sleep(headerMs, signal);
     if (what === "refuse") throw new Error("refused by the virtual path");
-    const first = what === "whole" ? 0 : wanted.first;
-    const end = what === "whole" ? bytes.byteLength : (wanted.last ?? bytes.byteLength - 1) + 1;
-    const breaksAt = typeof what === "object" ? first + what.after : Infinity;
-    const body = bodyOf({ first, end, breaksAt }, signal);
+    const wrong = typeof what === "object" ? what : {};
+    const first = what === "whole" ? 0 : Math.max(0, wanted.first + (wrong.offsetBy ?? 0));
+    const askedEnd = (what === "whole" ? undefined : wanted.last) ?? bytes.byteLength - 1;
+    const end = Math.min(askedEnd + 1 + (wrong.longerBy ?? 0), first + (wrong.endsAfter ?? Infinity));
+    const body = bodyOf({ first, end, breaksAt: first + (wrong.after ?? Infinity) }, signal);
     const host = "host" in options ? options.host : "a.test";
-    return { body, offset: first, totalBytes: bytes.byteLength, host };
+    return { body, offset: first, totalBytes: bytes.byteLength + (wrong.totalBy ?? 0), host };
+  }
+
+  /** Behind the end there is something as well, for answers that are too long. */
+  function pieceOf(from: number, to: number): Uint8Array {
+    const piece = new Uint8Array(Math.max(0, to - from));
+    piece.set(bytes.subarray(from, to));
+    return piece;
   }
 
   function bodyOf(range: { first: number; end: number; breaksAt: number }, signal: AbortSignal) {
@@ -100,11 +122,11 @@ export function createVirtualPath(clock: VirtualClock, options: PathOptions): Vi
     return new ReadableStream<Uint8Array>(
       {
         async pull(controller) {
-          if (position === range.end) {
+          if (position >= range.end) {
             close();
             return controller.close();
           }
-          const piece = bytes.slice(position, Math.min(range.end, range.breaksAt, position + PIECE_BYTES));
+          const piece = pieceOf(position, Math.min(range.end, range.breaksAt, position + PIECE_BYTES));
           pathFreeAtMs = Math.max(pathFreeAtMs, clock.now()) + (piece.byteLength / pathRate) * 1000;
           const atMs = Math.max(pathFreeAtMs, clock.now() + (piece.byteLength / connectionRate) * 1000);
           if (atMs > clock.now()) await clock.sleep(atMs - clock.now(), signal);
