@@ -1,18 +1,16 @@
 /**
  * One content over several connections, where one is slower than the path: long round trips, losses, a limit for each
- * connection. The reader gets one ordered stream all the same.
- *
- *     current ──▶ reader          queue: parts behind it, in order, each read ahead into memory by a connection of its own
- *     [····■■■■][■■■■■■··][■■■·····]                                     ▲ the next part begins here
+ * connection. The reader gets one ordered stream all the same, out of a Window of parts. Here is decided which to ask for.
  *
  * It begins with one connection for all of it. When more are worth it (Pace), the first part behind a split is asked for; once it
  * is there, the first connection ends at the split. So no byte is asked for twice, but what was on its way then.
  */
-import { type Ahead, createAhead, isAhead, isRunning, missingBytes } from "./ahead.ts";
+import { type Ahead, createAhead, isAhead } from "./ahead.ts";
 import type { Download } from "./download.ts";
 import type { Lanes } from "./lanes.ts";
 import { createPace } from "./pace.ts";
 import { createPart, Disagreement, type Part, type PartDependencies, type PartOptions } from "./part.ts";
+import { createWindow } from "./window.ts";
 
 export interface ParallelDependencies extends PartDependencies {
   readonly lanes: Lanes;
@@ -41,13 +39,8 @@ export function createParallelDownload(
 ): Download {
   const { lanes, maxConnections, now } = dependencies;
   const pace = createPace(maxConnections);
-  const queue: Ahead[] = [];
-  /** Those that hold memory. */
-  const held = new Set<Ahead>();
-  /** The part behind a split, until it is known to come. */
-  let trial: Ahead | undefined;
   let totalBytes = options.totalBytes;
-  let current: Part | Ahead = wholeFrom(options.first);
+  const window = createWindow(partTo(options.first, options.end), lanes);
   let host: string | undefined;
   let position = options.first;
   let waitedMs = 0;
@@ -60,8 +53,9 @@ export function createParallelDownload(
   let isEnded = false;
   const over = new AbortController();
 
-  function wholeFrom(first: number): Part {
-    return createPart({ ...options, first, totalBytes, isExtra: false }, dependencies);
+  /** Asked for with all patience. */
+  function partTo(first: number, partEnd: number | undefined): Part {
+    return createPart({ ...options, first, end: partEnd, totalBytes, isExtra: false }, dependencies);
   }
 
   /** Where the content, or what is wanted of it, ends; exclusive. */
@@ -72,6 +66,7 @@ export function createParallelDownload(
 
   /** What the first answer told. */
   function learn(): void {
+    const { current } = window;
     if (isAhead(current)) return;
     totalBytes ??= current.totalBytes;
     host ??= current.host;
@@ -96,7 +91,7 @@ export function createParallelDownload(
     over.signal.throwIfAborted();
     waitingSince = now();
     try {
-      const piece = await current.next();
+      const piece = await window.current.next();
       // What is cancelled may look as if it had come to its end.
       over.signal.throwIfAborted();
       learn();
@@ -112,52 +107,21 @@ export function createParallelDownload(
 
   /** To what lies behind the current part; false at the end. */
   function moveOn(): boolean {
-    const contentEnd = limit();
-    if (isAhead(current)) {
-      release(current);
-      // What it could not bring is asked for with all patience.
-      if (current.position < current.end) {
-        current = createPart(
-          { ...options, first: position, end: current.end, totalBytes, isExtra: false },
-          dependencies,
-        );
-        return true;
-      }
+    const { current } = window;
+    if (isAhead(current) && current.position < current.end) {
+      window.replace(partTo(position, current.end)); // what it could not bring
+      return true;
     }
-    const following = queue.shift();
-    if (following === undefined && (contentEnd === undefined || position >= contentEnd)) return false;
-    current = following ?? wholeFrom(position);
+    if (window.moveOn()) return true;
+    const contentEnd = limit();
+    if (contentEnd === undefined || position >= contentEnd) return false;
+    window.replace(partTo(position, options.end));
     return true;
-  }
-
-  function received(): number {
-    const ahead = [...queue, ...(trial === undefined ? [] : [trial])];
-    const unread = isAhead(current) ? current.first + current.receivedBytes - current.position : 0;
-    return position + unread + ahead.reduce((sum, { receivedBytes }) => sum + receivedBytes, 0);
-  }
-
-  function running(): number {
-    return parts().filter(isRunning).length;
-  }
-
-  /** Those whose end is further away than the beginning of another part takes: the next one is asked for before that. */
-  function busy(): number {
-    const soonBytes = bytesPerOpening();
-    return parts().filter((part) => isRunning(part) && missingBytes(part) > soonBytes).length;
-  }
-
-  function parts(): (Part | Ahead)[] {
-    return [current, ...queue, ...(trial === undefined ? [] : [trial])];
   }
 
   /** What one connection brings in that time. */
   function bytesPerOpening(): number {
-    return ((pace.rate / flowing()) * openingMs) / 1000;
-  }
-
-  /** The current one, and those that have begun: what is complete has flowed, and its connection has another part by now. */
-  function flowing(): number {
-    return 1 + queue.filter(({ receivedBytes }) => receivedBytes > 0).length;
+    return ((pace.rate / window.flowing()) * openingMs) / 1000;
   }
 
   /** Looks whether more connections are worth it, and opens them. */
@@ -166,23 +130,29 @@ export function createParallelDownload(
     if (over.signal.aborted || contentEnd === undefined || host === undefined || !lanes.takesRanges(host)) return;
     const nowMs = now();
     const waiting = waitingSince === undefined ? 0 : nowMs - waitingSince;
-    const remainingBytes = contentEnd - (queue.at(-1)?.end ?? position);
+    const askedTo = window.length > 0 ? window.end : undefined;
     const wanted = pace.connections({
       nowMs,
-      receivedBytes: received(),
+      receivedBytes: window.receivedBytes(),
       waitedMs: waitedMs + waiting,
-      remainingBytes,
-      flowing: flowing(),
+      remainingBytes: contentEnd - (askedTo ?? position),
+      flowing: window.flowing(),
     });
-    const mayOpen = () => busy() < wanted && running() < maxConnections && queue.length < wanted * TURNS;
-    while (wanted > 1 && mayOpen() && openNext(contentEnd, wanted));
+    while (wanted > 1 && mayOpen(wanted) && openNext(contentEnd, wanted));
+  }
+
+  function mayOpen(wanted: number): boolean {
+    // Those that end before another part could begin do not count: the next one is asked for before that.
+    const isTooFew = window.busy(bytesPerOpening()) < wanted;
+    return isTooFew && window.running() < maxConnections && window.length < wanted * TURNS;
   }
 
   /** False when there is nothing to open now. */
   function openNext(contentEnd: number, wanted: number): boolean {
-    const behind = queue.at(-1)?.end ?? current.end ?? contentEnd;
+    const { current, trial } = window;
+    const behind = window.end ?? contentEnd;
     const isWhole = behind === contentEnd;
-    if (isWhole && (queue.length > 0 || trial !== undefined || isAhead(current))) return false;
+    if (isWhole && (window.length > 0 || trial !== undefined || isAhead(current))) return false;
     const splitBytes = Math.max(PART_BYTES, Math.floor((pace.rate * splitMs) / 1000));
     const first = isWhole ? current.position + splitBytes : behind;
     const share = Math.floor((contentEnd - first) / (wanted * TURNS));
@@ -190,8 +160,8 @@ export function createParallelDownload(
     const partEnd = Math.min(contentEnd, first + Math.floor(clamp(share, MIN_PART_BYTES, most)));
     if (first >= contentEnd || !lanes.reserve(partEnd - first)) return false;
     const ahead = startAhead(first, partEnd);
-    if (isWhole) trial = ahead;
-    else queue.push(ahead);
+    if (isWhole) window.tryOut(ahead);
+    else window.push(ahead);
     return !isWhole;
   }
 
@@ -207,7 +177,7 @@ export function createParallelDownload(
         openingMs += (now() - askedAtMs - openingMs) / (openingMs === 0 ? 1 : 4);
       },
       progressed() {
-        if (ahead === trial) split(ahead);
+        if (ahead === window.trial) split(ahead);
         review();
       },
       ended(failure) {
@@ -217,55 +187,46 @@ export function createParallelDownload(
         review();
       },
     });
-    held.add(ahead);
     return ahead;
-  }
-
-  function release(ahead: Ahead): void {
-    if (held.delete(ahead)) lanes.release(ahead.end - ahead.first);
   }
 
   /** The part behind the split comes: the first connection ends there, unless it is past it already. */
   function split(ahead: Ahead): void {
-    trial = undefined;
+    const { current } = window;
+    window.tryOut(undefined);
     if (!isAhead(current) && current.position <= ahead.first) {
       current.shorten(ahead.first);
-      queue.push(ahead);
+      window.push(ahead);
       return;
     }
     splitMs *= 2;
-    release(ahead);
-    ahead.cancel(new Error("its turn came before it did"));
-    pace.refused(running(), now());
+    window.drop(ahead, new Error("its turn came before it did"));
+    pace.refused(window.running(), now());
   }
 
   /** Not to be had this way; with bytes of it or parts behind it there, it waits for its turn, when the rest is asked for anew. */
   function giveUp(ahead: Ahead, failure: unknown): void {
     if (failure instanceof Disagreement && host !== undefined) lanes.answersBadly(host);
-    if (ahead === trial) trial = undefined;
-    else if (ahead === queue.at(-1) && ahead.receivedBytes === 0) queue.pop();
-    else return;
-    release(ahead);
-    pace.refused(running(), now());
+    const isTrial = ahead === window.trial;
+    if (isTrial) window.tryOut(undefined);
+    if (isTrial) window.drop(ahead, failure);
+    if (isTrial || window.dropFailed()) pace.refused(window.running(), now());
   }
 
   function end(reason: unknown): void {
     if (over.signal.aborted) return;
     over.abort(reason);
-    for (const ahead of held) {
-      release(ahead);
-      ahead.cancel(reason);
-    }
+    window.clear(reason);
     // What came to its end may keep its connection.
-    if (!isEnded && !isAhead(current)) current.cancel(reason);
-    queue.length = 0;
-    trial = undefined;
+    if (!isEnded && !isAhead(window.current)) window.current.cancel(reason);
   }
 
   /** All others are done and wait for the current part: it is on a bad connection, and may have another one, once. */
   function hurry(): void {
-    const isHeldUp = queue.length >= TURNS && queue.every(({ state }) => state === "complete");
-    if (!isHeldUp || running() !== 1 || reconnectedAt === current.end) return;
+    const { current } = window;
+    const isHeldUp = window.length >= TURNS && window.isQueueComplete() && window.running() === 1;
+    // Who reads slowly is held up by nothing.
+    if (!isHeldUp || waitingSince === undefined || reconnectedAt === current.end) return;
     reconnectedAt = current.end;
     current.reconnect();
   }
@@ -278,8 +239,8 @@ export function createParallelDownload(
       return totalBytes;
     },
     async open() {
-      if (isAhead(current)) return;
-      await current.open();
+      if (isAhead(window.current)) return;
+      await window.current.open();
       learn();
       review();
     },
