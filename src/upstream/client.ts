@@ -16,7 +16,7 @@ import { type Answered, askInTurn } from "./failover.ts";
 import { type HttpRequest, createHttp } from "./http.ts";
 import { NO_METER, type UpstreamMeter, metered } from "./meter.ts";
 import { createHealth, type Turn, type UpstreamHealth } from "./health.ts";
-import { tell, tryOnce } from "./outcome.ts";
+import { tell, tryOnce, type Wanted } from "./outcome.ts";
 import { createOutlets } from "./outlet.ts";
 import type { OutgoingProxies } from "./proxy.ts";
 import type { Credential, Identity, UpstreamRequest, UpstreamResponse } from "./request.ts";
@@ -174,7 +174,7 @@ export function createUpstreamClient(
         return quota.ofUpstream(candidate, asked, () => counted(registry, attempt(candidate, asked, authorizer)));
       },
       look: (candidate, turn) => void findOut(candidate, request, turn),
-      isBlob: isBlob(request),
+      wanted: wantedBy(request),
       credentialOrigin: identity.kind === "credential" ? identity.credential.origin : undefined,
       onFailure(candidate, message) {
         // Each trouble once, however often it is tried again; what opened is told of by its health.
@@ -207,7 +207,7 @@ export function createUpstreamClient(
         return quota.ofUpstream(upstream, asked, () => counted(registry, look(upstream, asked, authorizer)));
       });
       if (trial.outcome.kind === "answer") await discardBody(trial.outcome.response.body);
-      tell(turn, trial, isBlob(request));
+      tell(turn, trial, wantedBy(request));
     } finally {
       turn.left();
     }
@@ -248,8 +248,9 @@ export function createUpstreamClient(
   };
 }
 
-function isBlob({ path }: UpstreamRequest): boolean {
-  return path.startsWith("blobs/");
+function wantedBy({ path, transfer }: UpstreamRequest): Wanted {
+  if (!path.startsWith("blobs/")) return "small";
+  return transfer === "if-free" ? "extra" : "blob";
 }
 
 function upstreamsFor({ registry, onlyOrigin, askLast }: UpstreamRequest): readonly Upstream[] {

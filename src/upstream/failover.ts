@@ -11,7 +11,7 @@ import type { Upstream } from "../registry/registry.ts";
 import { discardBody } from "./body.ts";
 import type { Health, Turn } from "./health.ts";
 import type { HttpResponse } from "./http.ts";
-import { isFailure, type Outcome, rank, tell, type Trial, troubleIn, tryOnce } from "./outcome.ts";
+import { isFailure, type Outcome, rank, tell, type Trial, troubleIn, tryOnce, type Wanted } from "./outcome.ts";
 import { askedPauseMs, pauseBeforeRound } from "./retry.ts";
 import { remainingMs } from "./wait.ts";
 
@@ -22,7 +22,7 @@ export interface FailoverOptions {
   readonly ask: (upstream: Upstream, seen: (status: number | undefined) => void) => Promise<HttpResponse>;
   /** Finds out, beside the request and without end for it, how an upstream is; ends the turn. Must not throw. */
   readonly look: (upstream: Upstream, turn: Turn) => void;
-  readonly isBlob: boolean;
+  readonly wanted: Wanted;
   /** The origin whose credential the request has: another upstream's 401 is not the last word before that one was asked. */
   readonly credentialOrigin: string | undefined;
   readonly signal: AbortSignal;
@@ -66,8 +66,8 @@ export async function askInTurn(options: FailoverOptions): Promise<Answered> {
   }
 }
 
-function endTurns({ isBlob }: FailoverOptions, { turns, untold }: Progress): void {
-  for (const [upstream, trial] of untold) tell(turns.get(upstream), trial, isBlob);
+function endTurns({ wanted }: FailoverOptions, { turns, untold }: Progress): void {
+  for (const [upstream, trial] of untold) tell(turns.get(upstream), trial, wanted);
   untold.clear();
   for (const turn of turns.values()) turn.left();
 }
@@ -128,17 +128,18 @@ async function askOne(upstream: Upstream, options: FailoverOptions, { turns, unt
   const trial = await tryOnce((seen) => options.ask(upstream, seen));
   untold.delete(upstream);
   if (mayPass(turn, trial.outcome, options) !== undefined && isFailure(trial)) untold.set(upstream, trial);
-  else tell(turn, trial, options.isBlob);
+  else tell(turn, trial, options.wanted);
   return trial.outcome;
 }
 
-/** After how long a try more is worth it; never for the one that finds out for all who wait. */
+/** After how long a try more is worth it; never for the one that finds out for all who wait, nor for what nobody waits for. */
 function mayPass(
   turn: Turn | undefined,
   outcome: Outcome | undefined,
-  { isBlob }: FailoverOptions,
+  { wanted }: FailoverOptions,
 ): number | undefined {
-  return turn === undefined || turn.isProbe ? undefined : askedPauseMs(outcome, { isBlob, now: Date.now() });
+  if (turn === undefined || turn.isProbe || wanted === "extra") return undefined;
+  return askedPauseMs(outcome, { isBlob: wanted === "blob", now: Date.now() });
 }
 
 function mayAskAgain(upstream: Upstream, options: FailoverOptions, { turns, outcomes }: Progress) {
@@ -175,9 +176,9 @@ function isDenied(outcome: Outcome): boolean {
 function moreTelling(
   upstream: Upstream,
   later: readonly Upstream[],
-  { credentialOrigin, isBlob }: FailoverOptions,
+  { credentialOrigin, wanted }: FailoverOptions,
 ): readonly Upstream[] {
-  if (isBlob) return later;
+  if (wanted !== "small") return later;
   return upstream.origin === credentialOrigin ? [] : later.filter(({ origin }) => origin === credentialOrigin);
 }
 

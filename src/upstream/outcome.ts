@@ -14,6 +14,12 @@ export interface Trial {
   readonly lastStatus: number | undefined;
 }
 
+/**
+ * What was asked for: a `blob`; an `extra` connection for one that comes anyway, which fails for having been one too many as well;
+ * or something `small`.
+ */
+export type Wanted = "blob" | "extra" | "small";
+
 /** What a registry answers when it, or what stands behind it, fails. */
 const FAILURE_STATUSES = new Set([500, 502, 503, 504]);
 
@@ -40,13 +46,13 @@ export async function tryOnce(
 
 /**
  * Passes on what a try found out. Any answer but a failure is a sign of life, also 401, 404, 429, and a redirect to a storage that
- * fails. A try that did not get as far as the upstream gives the turn to another.
+ * fails. A try that did not get as far as the upstream gives the turn to another, and so does an extra connection that failed.
  */
-export function tell(turn: Turn | undefined, trial: Trial, isBlob: boolean): void {
+export function tell(turn: Turn | undefined, trial: Trial, wanted: Wanted): void {
   if (!isFailure(trial)) return turn?.answered();
   // A token server's refusal is an answer for which nobody asked the upstream.
   const wasAsked = trial.lastStatus !== undefined || trial.outcome.kind === "error";
-  const failure = wasAsked ? failureIn(trial.outcome, isBlob) : undefined;
+  const failure = wasAsked && wanted !== "extra" ? failureIn(trial.outcome, wanted) : undefined;
   if (failure === undefined) turn?.left();
   else turn?.failed(failure);
 }
@@ -55,7 +61,7 @@ export function isFailure({ lastStatus }: Trial): boolean {
   return lastStatus === undefined || isFailureStatus(lastStatus);
 }
 
-function failureIn(outcome: Outcome, isBlob: boolean): Failure | undefined {
+function failureIn(outcome: Outcome, wanted: Wanted): Failure | undefined {
   if (outcome.kind === "answer") {
     const { status, headers } = outcome.response;
     const askedMs = retryAfterMs(headers.get("retry-after"), Date.now());
@@ -73,7 +79,7 @@ function failureIn(outcome: Outcome, isBlob: boolean): Failure | undefined {
     case "timeout":
       if (reach === "unreached") return { kind: "unreached", why, as };
       // One large blob that its registry has to fetch itself may be that slow, all layers of an image at once (lesson T4).
-      return { kind: reach === "silent" && !isBlob ? "silent" : "unclear", why, as };
+      return { kind: reach === "silent" && wanted === "small" ? "silent" : "unclear", why, as };
     case "token":
     case "refused-address":
       return { kind: "unclear", why, as };

@@ -99,7 +99,7 @@ test.each([
     upstreams,
     health: createHealth({ now: () => 0, random: () => 0, changed: () => undefined })({ key: "fake" }),
     look: () => undefined,
-    isBlob: false,
+    wanted: "small",
     onRefusal: () => undefined,
     ask: async (upstream, seen) => {
       const status = remaining[upstreams.indexOf(upstream)]?.shift() ?? 500;

@@ -183,6 +183,15 @@ describe("an upstream is not known dead", () => {
     expect(client.health(at)).toMatchObject([{ state: "closed" }]);
   });
 
+  test.each([503, "silent", "refused"] as const)("by connections that only speed a blob up: %s", async (status) => {
+    const at = registryAt(status === "refused" ? await refusingUrl() : (await moodyHost({ status })).url);
+    const { client, counted } = clockedClient({ headerTimeoutMs: 20 });
+    const extra = ask(at, { path: `blobs/${layer}`, transfer: "if-free" });
+    for (let i = 0; i < 10; i++) await client.send(extra).then(bytesOf, () => undefined);
+    expect(client.health(at)).toMatchObject([{ state: "closed" }]);
+    expect(counted).toHaveLength(10); // and none of them is tried again
+  });
+
   test("by storage that it redirects to", async () => {
     const storage = await refusingUrl();
     const registry = await goodRegistry();
