@@ -67,7 +67,7 @@ function failureIn(outcome: Outcome, wanted: Wanted): Failure | undefined {
     const askedMs = retryAfterMs(headers.get("retry-after"), Date.now());
     return { kind: "broken", why: `it answered ${status}`, as: "bad-answer", retryAfterMs: askedMs };
   }
-  const { kind: as, message: why, reach } = outcome.error;
+  const { kind: as, message: why, reach, status } = outcome.error;
   switch (as) {
     case "limited":
     case "overload":
@@ -81,6 +81,8 @@ function failureIn(outcome: Outcome, wanted: Wanted): Failure | undefined {
       // One large blob that its registry has to fetch itself may be that slow, all layers of an image at once (lesson T4).
       return { kind: reach === "silent" && wanted === "small" ? "silent" : "unclear", why, as };
     case "token":
+      // One account's limit, or a question that the token server refuses, and the upstream was not asked.
+      return status !== undefined && status < 500 ? undefined : { kind: "unclear", why, as };
     case "refused-address":
       return { kind: "unclear", why, as };
   }

@@ -183,7 +183,7 @@ describe("an upstream is not known dead", () => {
     expect(client.health(at)).toMatchObject([{ state: "closed" }]);
   });
 
-  test.each([503, "silent", "refused"] as const)("by connections that only speed a blob up: %s", async (status) => {
+  test.each([503, "silent", "refused"] as const)("by connections that only speed a blob up: %p", async (status) => {
     const at = registryAt(status === "refused" ? await refusingUrl() : (await moodyHost({ status })).url);
     const { client, counted } = clockedClient({ headerTimeoutMs: 20 });
     const extra = ask(at, { path: `blobs/${layer}`, transfer: "if-free" });
