@@ -55,7 +55,7 @@ const FIELDS_BY_PARENT: Readonly<Record<string, readonly string[]>> = {
   tls: Object.keys(TLS.shape),
 };
 /** What a map from a URL may hold (product section 3): whoever serves it must not choose files, secrets or policies. */
-const FIELDS_FROM_URL = ["upstreams", "hosts", "tags", "allow", "deny"];
+export const FIELDS_FROM_URL = ["upstreams", "hosts", "tags", "allow", "deny"];
 
 export interface EntryReading {
   readonly source: "file" | "url" | "built in";

@@ -4,6 +4,7 @@ import { z } from "zod";
 import { configSchema, configurationPage } from "../../../docs/generate.ts";
 import { helpText } from "../../../src/commands/help.ts";
 import { COMMAND_FLAGS, COMMAND_FLAG_NAMES } from "../../../src/config/command-flags.ts";
+import { ENTRY_TEXTS, PART_TEXTS } from "../../../src/config/map-texts.ts";
 import type { OptionText } from "../../../src/config/option.ts";
 import { OPTIONS, OPTION_NAMES, isInFile, variableOf } from "../../../src/config/options.ts";
 
@@ -55,4 +56,10 @@ test("configurationPage() has one section for every option", () => {
     expect(page).toContain(`### \`--${OPTIONS[name].flag}`);
     expect(page.includes(`- File: \`${name}\``)).toBe(isInFile(name));
   }
+});
+
+test("configurationPage() has every field of the registry map", () => {
+  const page = configurationPage();
+  for (const field of [ENTRY_TEXTS, ...Object.values(PART_TEXTS)].flatMap((texts) => Object.keys(texts)))
+    expect(page).toContain(`\n- \`${field}\` (`);
 });
