@@ -31,7 +31,9 @@ export function createLeash({ signal, deadlineMs, what, reach }: LeashOptions): 
     controller.abort(signal.reason);
     end();
   };
-  signal.addEventListener("abort", onAbort, { once: true });
+  // An abort that was before, while a bridge to a proxy opened, is told to nobody any more.
+  if (signal.aborted) onAbort();
+  else signal.addEventListener("abort", onAbort, { once: true });
   const timeout = new UpstreamError("timeout", `${what}: no response headers in time`, { reach });
   const giveUp = () => {
     controller.abort(timeout);

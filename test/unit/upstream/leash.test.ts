@@ -30,3 +30,10 @@ test("postpone() does nothing once the headers are there: an early answer is rea
     expect(leash.signal.aborted).toBe(false);
   }
 });
+
+test("[R261] createLeash() is cut at once for a client that left before it", async () => {
+  const reason = new DOMException("client left", "AbortError");
+  const leash = createLeash({ signal: AbortSignal.abort(reason), deadlineMs: performance.now() + 1000, what: "it" });
+  expect([leash.signal.aborted, leash.signal.reason]).toEqual([true, reason]);
+  await leash.ended;
+});
