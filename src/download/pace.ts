@@ -81,7 +81,8 @@ export function createPace(maxConnections: number): Pace {
 
   function judge(from: Progress, now: Progress): void {
     const ms = now.nowMs - from.nowMs;
-    rate = ((now.receivedBytes - from.receivedBytes) / ms) * 1000;
+    // What was given back is less than nothing.
+    rate = (Math.max(0, now.receivedBytes - from.receivedBytes) / ms) * 1000;
     if (now.waitedMs - from.waitedMs < WAITING * ms) return; // says something about the reader only
     const gain = trial === undefined ? Infinity : rate / trial.rate;
     if (gain < WORTH_MORE) rest(gain < WORTH_KEEPING ? (trial?.before ?? wanted) : wanted, now.nowMs);

@@ -7,7 +7,7 @@
  */
 import { type Ahead, createAhead, isAhead } from "./ahead.ts";
 import type { Download } from "./download.ts";
-import type { Lanes } from "./lanes.ts";
+import { type Lanes, RESTING_MS } from "./lanes.ts";
 import { createPace } from "./pace.ts";
 import { createPart, Disagreement, type Part, type PartDependencies, type PartOptions } from "./part.ts";
 import { createWindow } from "./window.ts";
@@ -30,6 +30,8 @@ const MAX_PART_BYTES = 8 * 1024 * 1024;
 const TURNS = 2;
 /** A split lies so far ahead that its answer is there before the first connection is: round trips and a redirect. */
 const SPLIT_MS = 500;
+/** What is here already is given in less. */
+const WAIT_MS = 1;
 /** Of a connection that is one of several nobody waits for long. */
 const EXTRA_IDLE_MS = 10_000;
 
@@ -40,11 +42,14 @@ export function createParallelDownload(
   const { lanes, maxConnections, now } = dependencies;
   const pace = createPace(maxConnections);
   let totalBytes = options.totalBytes;
-  const window = createWindow(partTo(options.first, options.end), lanes);
+  const window = createWindow(partTo(options.first, options.end), (bytes) => lanes.release(bytes, holder));
+  const holder = { restingMs, giveBack };
   let host: string | undefined;
   let position = options.first;
   let waitedMs = 0;
   let waitingSince: number | undefined;
+  /** When the reader waited last. */
+  let waitedAtMs = now();
   let splitMs = SPLIT_MS;
   /** From a question to the first bytes of its answer, smoothed. */
   let openingMs = 0;
@@ -100,9 +105,24 @@ export function createParallelDownload(
       end(cause);
       throw cause;
     } finally {
-      waitedMs += now() - (waitingSince ?? now());
+      const nowMs = now();
+      const tookMs = nowMs - (waitingSince ?? nowMs);
       waitingSince = undefined;
+      waitedMs += tookMs;
+      if (tookMs >= WAIT_MS) waitedAtMs = nowMs;
     }
+  }
+
+  function restingMs(): number {
+    return waitingSince === undefined ? now() - waitedAtMs : 0;
+  }
+
+  /** Goes on with one connection, from where the reader is, once it wants more. Only while it wants nothing. */
+  function giveBack(): void {
+    const { current } = window;
+    window.clear(new Error("its reader rests, and others need the memory"));
+    if (isAhead(current)) window.replace(partTo(position, options.end));
+    pace.refused(1, now());
   }
 
   /** To what lies behind the current part; false at the end. */
@@ -144,6 +164,7 @@ export function createParallelDownload(
   function mayOpen(wanted: number): boolean {
     // Those that end before another part could begin do not count: the next one is asked for before that.
     const isTooFew = window.busy(bytesPerOpening()) < wanted;
+    if (restingMs() >= RESTING_MS) return false;
     return isTooFew && window.running() < maxConnections && window.length < wanted * TURNS;
   }
 
@@ -158,7 +179,7 @@ export function createParallelDownload(
     const share = Math.floor((contentEnd - first) / (wanted * TURNS));
     const most = clamp(bytesPerOpening() * OPENING_SHARE, PART_BYTES, MAX_PART_BYTES);
     const partEnd = Math.min(contentEnd, first + Math.floor(clamp(share, MIN_PART_BYTES, most)));
-    if (first >= contentEnd || !lanes.reserve(partEnd - first)) return false;
+    if (first >= contentEnd || !lanes.reserve(partEnd - first, holder)) return false;
     const ahead = startAhead(first, partEnd);
     if (isWhole) window.tryOut(ahead);
     else window.push(ahead);

@@ -6,7 +6,6 @@
  *     [····■■■■][■■■■■■··][■■■·····]           or   [····■■           ][     ]
  */
 import { type Ahead, isAhead, isRunning, missingBytes } from "./ahead.ts";
-import type { Lanes } from "./lanes.ts";
 import type { Part } from "./part.ts";
 
 export interface Window {
@@ -37,11 +36,12 @@ export interface Window {
   /** Takes those out of the queue's end of which nothing came, nor will. */
   dropFailed(): boolean;
   drop(ahead: Ahead, reason: unknown): void;
-  /** Drops all but the current part, whose memory alone is given back. */
+  /** Drops all that holds memory; of a current part that does nothing more comes. */
   clear(reason: unknown): void;
 }
 
-export function createWindow(first: Part, lanes: Pick<Lanes, "release">): Window {
+/** @param released told of memory that is not held any more, bytes */
+export function createWindow(first: Part, released: (bytes: number) => void): Window {
   let current: Part | Ahead = first;
   let trial: Ahead | undefined;
   const queue: Ahead[] = [];
@@ -57,7 +57,7 @@ export function createWindow(first: Part, lanes: Pick<Lanes, "release">): Window
   }
 
   function release(part: Ahead): void {
-    if (held.delete(part)) lanes.release(part.end - part.first);
+    if (held.delete(part)) released(part.end - part.first);
   }
 
   function drop(part: Ahead, reason: unknown): void {

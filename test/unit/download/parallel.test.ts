@@ -121,6 +121,24 @@ describe("several connections", () => {
     expect(mostBodies).toBeLessThan(6);
   });
 
+  test("for a reader that rests hold memory only until others need it", async () => {
+    const clock = createVirtualClock();
+    const upstream = createVirtualPath(clock, { bytes: content, connectionRate: 2 * MB });
+    const aheadBytes = 16 * 1024 * 1024;
+    const downloads = createDownloads({ idleTimeoutMs: 60_000, aheadBytes }, { ...clock, random: () => 0.5 });
+    const resting = downloads.start({ source: upstream.source, first: 0 });
+    const begun = await clock.until(readAtLeast(resting, 10 * MB));
+    await clock.until(clock.sleep(60_000));
+    expect(downloads.aheadBytes).toBeGreaterThan(aheadBytes / 2);
+    const startedAtMs = clock.now();
+    const other = downloads.start({ source: upstream.source, first: 0 });
+    expect((await clock.until(readAll(other))).equals(content)).toBe(true);
+    expect(clock.now() - startedAtMs).toBeLessThan(20_000); // 32 by one
+    const rest = await clock.until(readAll({ ...resting, open: async () => undefined }));
+    expect(Buffer.concat([begun, rest]).equals(content)).toBe(true);
+    expect([upstream.openBodies, downloads.aheadBytes]).toEqual([0, 0]);
+  });
+
   test("end with their reader", async () => {
     const clock = createVirtualClock();
     const upstream = createVirtualPath(clock, { bytes: content, connectionRate: 2 * MB });
@@ -146,6 +164,13 @@ describe("several connections", () => {
     expect(clock.now()).toBeLessThan(16_000); // 32 by one, 200 where the slow one is waited for
   });
 });
+
+async function readAtLeast(download: Download, bytes: number): Promise<Buffer> {
+  await download.open();
+  const pieces: Uint8Array[] = [];
+  while (download.position < bytes) pieces.push((await download.next()) ?? new Uint8Array());
+  return Buffer.concat(pieces);
+}
 
 async function readUntil(download: Download, bytes: number, clock: VirtualClock): Promise<void> {
   await download.open();
