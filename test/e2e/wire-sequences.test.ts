@@ -262,11 +262,17 @@ describe("containerd", () => {
 
   test("[R177] resumes where its connection broke", async () => {
     const path = `/v2/org/big/blobs/${bigLayer}?ns=quay.io`;
-    Object.assign(farm.quay.faults.blob, { cutAfterBytes: 3_000_000, times: 1 });
+    const { quay } = farm;
+    quay.faults.blob = { stallAfterBytes: 3_000_000, cutAfterBytes: 3_000_000 };
     const broken = await openRaw(farm.layover.url);
     broken.send(`GET ${path} HTTP/1.1\r\nHost: ${farm.layover.host}\r\n\r\n`);
-    const { body, isComplete } = await broken.readAnswer();
+    const answer = broken.readAnswer();
+    await quay.untilHeld(1);
+    quay.faults.blob = { status: 404 }; // else the rest comes for the client, who sees nothing of the break
+    quay.release();
+    const { body, isComplete } = await answer;
     expect(isComplete).toBe(false);
+    quay.faults.blob = {};
     const { ask } = await connect("containerd/v2.3.1");
     const rest = await ask(`GET ${path}`, `Range: bytes=${body.byteLength}-`);
     expectRest(rest, body.byteLength);
