@@ -55,9 +55,13 @@ export function refusalOf(aways: readonly Away[], nowMs: number): UpstreamError 
   const waitMs = Math.max(0, soonest.untilMs - nowMs);
   const since = seconds(nowMs - soonest.sinceMs);
   const next = soonest.probe === undefined ? `asked again in ${seconds(waitMs)}` : "being asked just now";
-  return new UpstreamError(soonest.failure.as, `no answer for ${since}, ${next}: ${soonest.failure.why}`, {
-    retryAfter: String(Math.max(1, Math.ceil(waitMs / 1000))),
-  });
+  return new UpstreamError(
+    soonest.failure.as,
+    `${soonest.failing === undefined ? "no answer" : "failing"} for ${since}, ${next}: ${soonest.failure.why}`,
+    {
+      retryAfter: String(Math.max(1, Math.ceil(waitMs / 1000))),
+    },
+  );
 }
 
 /** @param upstream its name for people; @param away undefined while it is asked */

@@ -136,8 +136,10 @@ export function createHealth({
       if (entry.weight < LIMIT) return;
       const failing = failure.kind === "broken" ? entry.failing : undefined;
       const { untilMs } = open(entry, failure, { before: undefined, failing });
-      const what = failure.kind === "broken" ? "fails" : "gives no answer";
-      const message = `the upstream ${what} and is not asked for ${seconds(untilMs - now())}: ${failure.why}`;
+      const left = seconds(untilMs - now());
+      const what =
+        failing === undefined ? `gives no answer and is not asked for ${left}` : `fails and is spared for ${left}`;
+      const message = `the upstream ${what}: ${failure.why}`;
       changed({ registry, upstream, to: "open", message });
     }
 

@@ -170,6 +170,8 @@ test("docs/operations.md has every metric, with its labels, and no other", async
   const text = await answer.text();
   const names = [...text.matchAll(/^# TYPE (\w+) /gm)].map(([, name = ""]) => name);
   expect(told.map(([name]) => name).toSorted()).toEqual(names.toSorted());
+  const mentioned = [...page.matchAll(/\blayover_[a-z_]+/g)].map(([name]) => name);
+  expect(mentioned.filter((name) => !names.includes(name))).toEqual([]); // alerts too
   for (const [name = "", labels = ""] of told) {
     const series = [...text.matchAll(new RegExp(`^${name}(?:_bucket)?\\{(.*?)\\} `, "gm"))].map(([, found = ""]) =>
       [...found.matchAll(/(\w+)="/g)].map(([, label]) => label).filter((label) => label !== "le"),

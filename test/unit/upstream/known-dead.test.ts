@@ -78,7 +78,11 @@ describe("a registry whose only upstream is dead", () => {
     const at = registryAt(host.url);
     const { clock, client } = clockedClient();
     for (let i = 0; i < 5; i++) await bytesOf(await client.send(ask(at)));
-    expect(await failureOf(client.send(ask(at)))).toMatchObject({ kind: "bad-answer", retryAfter: "5" });
+    expect(await failureOf(client.send(ask(at)))).toMatchObject({
+      kind: "bad-answer",
+      retryAfter: "5",
+      message: "failing for 0 s, asked again in 5 s: it answered 503",
+    });
     const before = host.requests.length;
     mood.status = 404;
     clock.ms = 5_000;
@@ -89,7 +93,7 @@ describe("a registry whose only upstream is dead", () => {
     expect(client.health(at)).toMatchObject([{ state: "closed" }]);
     const said = client.notices.filter(({ repository }) => repository === undefined);
     expect(said.map(({ registry, message }) => `${registry}: ${message}`)).toEqual([
-      "fake: the upstream fails and is not asked for 5 s: it answered 503",
+      "fake: the upstream fails and is spared for 5 s: it answered 503",
       "fake: the upstream answers again, after 5 s",
     ]);
   });
