@@ -47,7 +47,8 @@ export function createFollower(
       if (position < readableEnd) {
         const piece = takeRecent(readableEnd) ?? (await readPiece(readableEnd));
         if (piece !== undefined) return piece;
-        startDetour();
+        // What was wrong is thrown away before the fill says so: nothing may be added to it.
+        if (followed.state().kind === state.kind) startDetour();
       } else if (state.kind === "detour") startDetour();
       else await change();
     }

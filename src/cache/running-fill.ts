@@ -239,8 +239,10 @@ export function startFill(
     try {
       if (spool !== undefined) return await spool.open();
     } catch {
-      // Committed or discarded meanwhile: what was committed is found in the store.
+      // It has ended: committed, and then it is found in the store; or thrown away, and why is known in a moment.
+      if (state.kind === "running") await new Promise<void>((resolve) => waiters.add(resolve));
     }
+    if (state.kind === "failed") throw state.error;
     return state.kind === "verified" ? store.open(digest) : undefined;
   }
 
