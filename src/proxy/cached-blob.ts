@@ -49,12 +49,16 @@ export function createCachedBlobs(cache: Cache, access: Access, grants: Grants):
   /** Repositories whose registry a fill asks: what it answers there shows them the digest, or does not. */
   const placeOfFill = new WeakMap<Fill, Place>();
 
-  /** One question for all who ask at the same time. */
   function verdictOn(request: ReadRequest, digest: Digest, held: Held): Promise<Verdict> {
     const place = placeFor(request);
     if (held.kind === "running" && isSamePlace(placeOfFill.get(held.fill), place)) return Promise.resolve("shown");
     if (records.isLinked(place, digest.text)) return Promise.resolve("shown");
-    const key = JSON.stringify([place, digest.text, held.kind]);
+    return askOnce(request, digest, held);
+  }
+
+  /** One question for all who ask at the same time. */
+  function askOnce(request: ReadRequest, digest: Digest, held: Held): Promise<Verdict> {
+    const key = JSON.stringify([placeFor(request), digest.text, held.kind]);
     const running = asking.get(key) ?? askIfShown(request, digest, held).finally(() => asking.delete(key));
     asking.set(key, running);
     return running;
@@ -187,7 +191,7 @@ export function createCachedBlobs(cache: Cache, access: Access, grants: Grants):
 
   /** What the registry says to HEAD while the fill waits for its bytes; the link that this answer gave it tells the length. */
   async function shownBytes(request: ReadRequest, digest: Digest, fill: Fill): Promise<number | undefined> {
-    const verdict = await askIfShown(request, digest, { kind: "running", fill });
+    const verdict = await askOnce(request, digest, { kind: "running", fill });
     if (verdict !== "shown" || !records.isLinked(placeFor(request), digest.text)) return undefined;
     return records.size(digest.text)?.bytes;
   }
