@@ -62,7 +62,8 @@ export function decodeBody(
           controller.error(error);
         }
       },
-      cancel: (reason) => reader.cancel(reason),
+      // What was read ahead may be no such encoding: that matters to nobody any more.
+      cancel: (reason) => reader.cancel(reason).catch(() => undefined),
     },
     { highWaterMark: 0 },
   );
