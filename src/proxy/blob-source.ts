@@ -29,8 +29,8 @@ const MAX_BREAKS = 1;
 export interface Questions {
   /** Who broke off is asked last; of one more connection than is needed nobody expects patience. */
   about(wanted: WantedBytes): Question;
-  /** To be told who answered. */
-  answered(response: UpstreamResponse): void;
+  /** To be told who answered what. */
+  answered(wanted: Pick<WantedBytes, "isExtra">, response: Pick<UpstreamResponse, "upstream">): void;
 }
 
 export function createQuestions(digest: Digest): Questions {
@@ -42,8 +42,8 @@ export function createQuestions(digest: Digest): Questions {
       transfer: wanted.isExtra ? "if-free" : "wait",
       askLast: wanted.breaks > 0 ? answeredLast : undefined,
     }),
-    answered({ upstream }) {
-      answeredLast = upstream.origin;
+    answered({ isExtra }, { upstream }) {
+      if (!isExtra) answeredLast = upstream.origin; // another connection's upstream did not break off here
     },
   };
 }

@@ -71,7 +71,7 @@ async function mended(
 ): Promise<ReadableStream<Uint8Array>> {
   const { refuse } = response;
   const questions = createQuestions(digest);
-  questions.answered(response);
+  questions.answered({ isExtra: false }, response);
   let begun = response.body;
   const source: ContentSource = async (wanted, signal) => {
     if (begun !== null) {
@@ -81,7 +81,7 @@ async function mended(
     }
     const outlives = detached(wanted.isExtra ? unnoted(request) : request, signal, RESUME_BUDGET_MS);
     const rest = await access.ask(outlives, questions.about(wanted));
-    questions.answered(rest);
+    questions.answered(wanted, rest);
     return bodyOf(rest, outlives, wanted.first);
   };
   const download = downloads.start({ ...bytes, source });

@@ -123,7 +123,7 @@ export function createCachedBlobs(cache: Cache, access: Access, grants: Grants):
     return async (wanted, signal) => {
       const outlives = detached(wanted.isExtra ? unnoted(request) : request, signal, BUDGET_MS);
       const response = await access.askAs(request.reader, outlives, questions.about(wanted));
-      questions.answered(response);
+      questions.answered(wanted, response);
       const body = await bodyOf(response, outlives, wanted.first);
       if (!response.isStandIn) shown();
       return body;

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { UpstreamError } from "../../../src/errors.ts";
-import { standInsFor } from "../../../src/proxy/blob-source.ts";
+import { createQuestions, standInsFor } from "../../../src/proxy/blob-source.ts";
 import { createStandIns, type StandInRequest } from "../../../src/proxy/stand-in.ts";
 import type { Registry } from "../../../src/registry/registry.ts";
 import type { UpstreamRequest, UpstreamResponse } from "../../../src/upstream/client.ts";
@@ -153,6 +153,16 @@ describe("createStandIns()", () => {
       [206, false],
     ]);
   });
+});
+
+test("createQuestions() asks who broke off last, whoever answered other connections meanwhile", () => {
+  const questions = createQuestions({ algorithm: "sha256", encoded: "a".repeat(64), text: DIGEST });
+  const [first, other] = [registryAt(HOME), away].map(({ upstreams }) => ({ upstream: upstreams[0] }));
+  if (first === undefined || other === undefined) throw new Error("expected two upstreams");
+  questions.answered({ isExtra: false }, first);
+  questions.answered({ isExtra: true }, other);
+  expect(questions.about({ first: 10, last: undefined, isExtra: false, breaks: 1 }).askLast).toBe(HOME);
+  expect(questions.about({ first: 10, last: undefined, isExtra: false, breaks: 0 }).askLast).toBe(undefined);
 });
 
 test("standInsFor() is first after two breaks without progress, never for what is extra", () => {
