@@ -1,6 +1,6 @@
 /**
- * How a fill asks a registry for a blob, and what of its answer is the blob: whole, or the part that was asked for. Whether
- * the bytes are right the fill finds out.
+ * How a registry is asked for a blob, and what of its answer is the blob: whole, or the part that was asked for. Whether
+ * the bytes are right is found out by who reads them.
  */
 import type { SourceBody, WantedBytes } from "../download/download.ts";
 import { type HeaderLine, RegistryError, UpstreamError } from "../errors.ts";
