@@ -29,7 +29,7 @@ export interface ConnectionOptions {
 /** How long a body that gave everything may take to say that it ended. */
 const END_WAIT_MS = 1000;
 
-/** @throws what the source threw, Silence when it took longer than the idle time */
+/** @throws what the source threw, UpstreamError `timeout` when it took longer than the idle time */
 export async function openConnection({ source, idleTimeoutMs, wanted, end }: ConnectionOptions): Promise<Connection> {
   end.throwIfAborted();
   const connection = new AbortController();

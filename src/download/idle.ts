@@ -1,15 +1,12 @@
 /** How long a body may be silent: one timer at a time, set anew only when it fires, as bodies come in thousands of pieces a second. */
 import { UpstreamError } from "../errors.ts";
 
-/** Nothing came for the idle time. */
-export class Silence extends UpstreamError {}
-
 export interface IdleWatch {
   /** The same, but rejects when it takes longer than the idle time, or the connection is aborted. */
   watch<T>(waited: Promise<T>): Promise<T>;
 }
 
-/** @param connection aborted by a Silence; its abort rejects what is waited for */
+/** @param connection aborted with UpstreamError `timeout` when nothing came for the idle time; its abort rejects what is waited for */
 export function watchIdle(idleTimeoutMs: number, connection: AbortController): IdleWatch {
   let waitingSince: number | undefined;
   let fail: ((cause: unknown) => void) | undefined;
@@ -24,7 +21,7 @@ export function watchIdle(idleTimeoutMs: number, connection: AbortController): I
     if (waitingSince === undefined) return;
     const leftMs = idleTimeoutMs - (performance.now() - waitingSince);
     if (leftMs > 0) setTimer(leftMs);
-    else connection.abort(new Silence("timeout", `no byte within ${idleTimeoutMs} ms`));
+    else connection.abort(new UpstreamError("timeout", `no byte within ${idleTimeoutMs} ms`));
   }
 
   function setTimer(ms: number): void {

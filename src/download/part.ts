@@ -6,7 +6,6 @@
  */
 import { RegistryError, UpstreamError } from "../errors.ts";
 import { type Connection, openConnection } from "./connection.ts";
-import { Silence } from "./idle.ts";
 import type { ContentSource } from "./source.ts";
 
 export interface Part {
@@ -159,7 +158,7 @@ export function createPart(options: PartOptions, { sleep, random, resumed }: Par
     connection = undefined;
     stop.signal.throwIfAborted();
     if (cause instanceof Reconnected) return;
-    if (isFinal(cause) || (cause instanceof Silence && !options.isWanted())) throw cause;
+    if (isFinal(cause) || (isSilence(cause) && !options.isWanted())) throw cause;
     if (isExtra && position === options.first) throw cause;
     tries += 1;
     const askedMs = askedPauseMs(cause);
@@ -207,6 +206,11 @@ function askedPauseMs(cause: unknown): number {
   if (!(cause instanceof RegistryError) || cause.status !== 503) return 0;
   const seconds = cause.headers.find(([name]) => name === "Retry-After")?.[1] ?? "";
   return /^\d{1,6}$/.test(seconds) ? Number(seconds) * 1000 : 0;
+}
+
+/** Ours, or the upstream's own, which is as long and often looks at the clock first. */
+function isSilence(cause: unknown): boolean {
+  return cause instanceof UpstreamError && cause.kind === "timeout";
 }
 
 /** A definite answer about the content, not about the moment. */

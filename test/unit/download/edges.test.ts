@@ -3,6 +3,7 @@ import { describe, expect, test } from "bun:test";
 import type { ContentSource, SourceBody, WantedBytes } from "../../../src/download/download.ts";
 import { watchIdle } from "../../../src/download/idle.ts";
 import { createDownloads } from "../../../src/download/downloads.ts";
+import { UpstreamError } from "../../../src/errors.ts";
 import { noise } from "../../support/fill-source.ts";
 
 const content = noise(200_000, 7);
@@ -131,6 +132,22 @@ describe.each([1, 8])("Download with up to %d connections", (maxConnections) => 
     expect(other.totalBytes).toBe(content.byteLength);
     for (const begun of [download, other]) begun.cancel(new Error("seen"));
   });
+});
+
+test("Download.next() ends with a silence that nobody waits through, whoever noticed it", async () => {
+  const downloads = createDownloads({ idleTimeoutMs: 60_000 }, { sleep: async () => undefined });
+  for (const isWanted of [true, false]) {
+    let asked = 0;
+    const source: ContentSource = async () => {
+      asked += 1;
+      const silence = new UpstreamError("timeout", "no byte within 60000 ms");
+      const body = new ReadableStream<Uint8Array>({ pull: (controller) => controller.error(silence) });
+      return { body, offset: 0, totalBytes: 10 };
+    };
+    const download = downloads.start({ source, first: 0, isWanted: () => isWanted });
+    await expect(download.next()).rejects.toThrow("no byte within");
+    expect(asked).toBe(isWanted ? 6 : 1);
+  }
 });
 
 test("watchIdle() tells why a connection ended, and takes what fails then", async () => {
