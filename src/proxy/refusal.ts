@@ -45,9 +45,7 @@ export async function errorOfAnswer(
         headers: totalLine(response.headers),
       });
     case 429:
-      return new RegistryError("TOOMANYREQUESTS", "the registry limits its requests: try again later", {
-        headers: [["Retry-After", readableRetryAfter(response.headers.get("retry-after")) ?? DEFAULT_RETRY_AFTER]],
-      });
+      return limitError("the registry limits its requests", response.headers.get("retry-after"));
     default:
       return new RegistryError("UNAVAILABLE", `the registry answered with status ${response.status}`, {
         status: response.status === 503 ? 503 : 502,
@@ -67,21 +65,10 @@ export function errorOfFailure(error: UpstreamError): RegistryError {
         ...cause,
       });
     case "limited":
-      return new RegistryError("TOOMANYREQUESTS", "the registry limits its pulls: try again later", {
-        headers: [["Retry-After", readableRetryAfter(error.retryAfter) ?? DEFAULT_RETRY_AFTER]],
-        ...cause,
-      });
+      return limitError("the registry limits its pulls", error.retryAfter, error);
     case "token":
-      if (error.status === 429) {
-        return new RegistryError(
-          "TOOMANYREQUESTS",
-          "the registry's token server limits its requests: try again later",
-          {
-            headers: [["Retry-After", readableRetryAfter(error.retryAfter) ?? DEFAULT_RETRY_AFTER]],
-            ...cause,
-          },
-        );
-      }
+      if (error.status === 429)
+        return limitError("the registry's token server limits its requests", error.retryAfter, error);
       return new RegistryError("UNAVAILABLE", "the registry's token server gave no token", {
         status: 503,
         headers: retryAfter(error.retryAfter ?? null),
@@ -121,6 +108,18 @@ const AWAY = {
   ...FAILURES,
   "bad-answer": "the registry fails and is left alone for a moment: try again later",
 } as const;
+
+/** docker shows its user the message and not the header: so the moment stands in both. */
+function limitError(what: string, told: string | null | undefined, cause?: UpstreamError): RegistryError {
+  const retryAfter = readableRetryAfter(told) ?? DEFAULT_RETRY_AFTER;
+  const seconds = Number(retryAfter); // NaN for a date
+  const minutes = Math.ceil(seconds / 60);
+  const when = seconds < 120 ? `in ${seconds} s` : minutes > 0 ? `in ${minutes} minutes` : "later";
+  return new RegistryError("TOOMANYREQUESTS", `${what}: try again ${when}`, {
+    headers: [["Retry-After", retryAfter]],
+    ...(cause !== undefined && { cause }),
+  });
+}
 
 function absentCode(endpoint: Endpoint): ErrorCode {
   switch (endpoint.kind) {

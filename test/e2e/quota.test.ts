@@ -47,8 +47,10 @@ describe("a registry that answers 429", () => {
       }),
     );
     for (const { status, headers, body } of told.flat()) {
-      const { errors } = JSON.parse(new TextDecoder().decode(body)) as { errors: { code: string }[] };
+      const { errors } = JSON.parse(new TextDecoder().decode(body)) as { errors: { code: string; message: string }[] };
       expect([status, errors[0]?.code]).toEqual([429, "TOOMANYREQUESTS"]);
+      // docker shows this, and no header.
+      expect(errors[0]?.message).toBe("the registry limits its pulls: try again in 10 minutes");
       expect(Number(headers.get("retry-after"))).toBeWithin(590, 601);
     }
     expect(quay.count({ path: /manifests/ })).toBeLessThanOrEqual(2);
@@ -216,8 +218,9 @@ test("[T8, R211] a token server that answers 429 is asked once, and so is the re
   const { hub } = own.farm;
   hub.faults.token = { status: 429, retryAfter: "600" };
   for (let i = 0; i < 20; i++) {
-    const { status, headers } = await own.pull(APP);
+    const { status, headers, body } = await own.pull(APP);
     expect([status, headers.get("retry-after")]).toEqual([429, expect.stringMatching(/^(600|59\d)$/)]);
+    expect(new TextDecoder().decode(body)).toContain("token server limits its requests: try again in 10 minutes");
   }
   expect([hub.tokenRequests.length, hub.count()]).toEqual([1, 1]);
 });
