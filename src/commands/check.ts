@@ -34,6 +34,8 @@ export interface CheckDependencies {
 const AT_ONCE = 8;
 /** Let's Encrypt renews 30 days before the end; two weeks before it something has gone wrong. */
 const SOON_MS = 14 * 86_400_000;
+/** A token server is often another host than its registry. */
+const TOKEN_SERVER_MEND = "; its host must be reached from here too";
 /** Of a file's mode. */
 const READABLE_BY_OTHERS = 0o004;
 
@@ -168,7 +170,12 @@ async function checkUpstream({ registry, upstream }: Asked, { asker, client, set
     const took = `${Math.round(performance.now() - startedAtMs)} ms${through}`;
     if (status === 200) return { verdict: "ok", subject, text: `${shown}: open, ${took}` };
     const trouble = status === 401 ? await tokenTrouble(client, registry, upstream) : undefined;
-    if (trouble !== undefined) return { verdict: "fail", subject, text: `${shown}: no token can be had: ${trouble}` };
+    if (trouble !== undefined)
+      return {
+        verdict: "fail",
+        subject,
+        text: `${shown}: no token can be had, so nothing can be pulled: ${trouble}${TOKEN_SERVER_MEND}`,
+      };
     if (status === 401) return { verdict: "ok", subject, text: `${shown}: asks for tokens or credentials, ${took}` };
     if (status === 429)
       return { verdict: "warn", subject, text: `${shown}: answers 429, too many requests from this address` };

@@ -277,7 +277,9 @@ test("layover check fails where a token server gives no token, though the regist
   await Bun.write(dir.file("map.json"), JSON.stringify({ hub: hub.url }));
   const command = ["check", "--registry-map", dir.file("map.json")];
   const broken = await runCommand(command, { cwd: dir.path });
-  expect(broken.out).toMatch(/FAIL +hub +\S+: no token can be had: \S+\/token: the token server answered 500\n/);
+  expect(broken.out).toMatch(
+    /FAIL +hub +\S+: no token can be had, so nothing can be pulled: \S+\/token: the token server answered 500; /,
+  );
   expect(broken.code).toBe(1);
   delete hub.faults.token.status;
   const { code, out } = await runCommand(command, { cwd: dir.path });
