@@ -27,7 +27,7 @@ export interface AccessLog {
 
 /** A client may send a user agent of any length; a reason names a host, a repository and a digest at most. */
 const MAX_FIELD_CHARACTERS = 256;
-/** The health checks of orchestrators would fill the log. */
+/** The health checks of orchestrators would fill the log, and so would scrapes; who was shown no metrics is of interest. */
 const QUIET_PATHS: ReadonlySet<string> = new Set(["/healthz", "/health", "/readyz"]);
 
 export function createAccessLog(log: Log, originOf: OriginReader): AccessLog {
@@ -50,7 +50,8 @@ export function createAccessLog(log: Log, originOf: OriginReader): AccessLog {
         ...(reason !== undefined && { reason: cut(reason) }),
         agent: cut(exchange.headers.get("user-agent") ?? ""),
       };
-      if (QUIET_PATHS.has(exchange.path)) lines.debug(line, "request");
+      if (QUIET_PATHS.has(exchange.path) || (exchange.path === "/metrics" && outcome.status === 200))
+        lines.debug(line, "request");
       else lines.info(line, "request");
       if (log.isLevelEnabled("debug")) log.debug({ id: exchange.id, head: headOf(exchange) }, "request head");
     },

@@ -85,6 +85,11 @@ describe("createAccessLog()", () => {
     expect(line?.["reason"]).toBe("ECONNRESET");
   });
 
+  test("finished() leaves scrapes out, but not those that were refused", () => {
+    expect(linesFor("info", "/metrics")).toEqual([]);
+    expect(linesFor("info", "/metrics", { status: 404 })).toMatchObject([{ uri: "/metrics", status: 404 }]);
+  });
+
   test("finished() leaves userinfo out of a token path", () => {
     expect(linesFor("info", `/token/https://user:${SECRET}@auth.test/token`)[0]?.["uri"]).toBe(
       "/token/https://auth.test/token",
