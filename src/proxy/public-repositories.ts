@@ -29,7 +29,7 @@ export function createPublicRepositories(): PublicRepositories {
   return {
     isPublicAt(origin, { registry, repository }) {
       const shown = registry.upstreams.filter((upstream) => upstream.origin === origin);
-      return shown.every((upstream) => known.has(publicKey(registry, upstream, repository)));
+      return shown.length > 0 && shown.every((upstream) => known.has(publicKey(registry, upstream, repository)));
     },
     answered({ registry, repository }, { path }, { status, upstream }) {
       if (status === 200 && path.startsWith("manifests/")) known.set(publicKey(registry, upstream, repository), true);

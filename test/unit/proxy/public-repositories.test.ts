@@ -33,6 +33,10 @@ describe("createPublicRepositories()", () => {
     expect(repositories.isPublicAt(ORIGIN, route)).toBe(isPublic);
   });
 
+  test("[R246] nothing is public at an origin that is none of the registry's", () => {
+    expect(createPublicRepositories().isPublicAt("https://other.test", route)).toBe(false);
+  });
+
   test("[R246] a blob, a list or another repository proves nothing", () => {
     const repositories = createPublicRepositories();
     for (const path of ["blobs/sha256:00", "tags/list", "referrers/sha256:00"])
