@@ -33,7 +33,7 @@ export interface Authorizer {
 export interface AuthorizerDependencies {
   readonly exchange: (request: HttpRequest) => Promise<HttpResponse>;
   readonly tokens: Tokens;
-  /** A credential was not sent because the realm is on a foreign domain. */
+  /** Credentials are not sent because the realm is on a foreign domain; told once an hour. */
   readonly onForeignRealm: (registry: Registry, realm: URL) => void;
 }
 
@@ -43,6 +43,8 @@ const MAX_DEMANDS = 10_000;
 const MAX_REALMS = 1000;
 /** How long the answer of `/v2/` explains 401s that explain nothing. */
 const PING_TTL_MS = 10 * 60_000;
+/** Every request finds it out: a line for each would bury the others. */
+const FOREIGN_TOLD_MS = 60 * 60_000;
 /** So long a 403 for a blob is believed without a new token: without this each one would cost three requests. */
 const PLAIN_REFUSAL_MS = 60_000;
 
@@ -62,6 +64,15 @@ export function createAuthorizer({ exchange, tokens, onForeignRealm }: Authorize
   const pings = new LRUCache<string, { demand: Demand | undefined }>({ max: MAX_REALMS, ttl: PING_TTL_MS });
   const realms = new LRUCache<string, Registry>({ max: MAX_REALMS });
   const plainRefusals = new LRUCache<string, true>({ max: MAX_DEMANDS, ttl: PLAIN_REFUSAL_MS });
+
+  const foreignTold = new LRUCache<string, true>({ max: MAX_REALMS, ttl: FOREIGN_TOLD_MS });
+
+  function tellForeign(registry: Registry, realm: URL): void {
+    const key = `${registry.key} ${realm.host}`;
+    if (foreignTold.has(key)) return;
+    foreignTold.set(key, true);
+    onForeignRealm(registry, realm);
+  }
 
   async function ask(request: AuthorisedRequest): Promise<HttpResponse> {
     const key = demandKey(request);
@@ -166,7 +177,7 @@ export function createAuthorizer({ exchange, tokens, onForeignRealm }: Authorize
       const value = credential === undefined ? undefined : basicAuthorization(credential);
       return value === undefined ? NOTHING : { kind: "send", value, age: "new", refused: () => undefined };
     }
-    if (credential !== undefined && !demand.mayReceiveCredentials) onForeignRealm(request.registry, demand.token.realm);
+    if (credential !== undefined && !demand.mayReceiveCredentials) tellForeign(request.registry, demand.token.realm);
     const wanted: TokenRequest = { ...demand.token, credential: demand.mayReceiveCredentials ? credential : undefined };
     const answer = await tokens.get(wanted, request);
     if (answer.kind === "denied") return answer;

@@ -252,11 +252,9 @@ describe("a credential", () => {
     const identity = userAt(registry.url, "ann", "pä:ss");
     expect(await statusOf(client, registryAt(registry.url), { repository: "private/app", identity })).toBe(401);
     expect(thief.requests.map(({ headers }) => headers.get("authorization"))).toEqual([null]);
-    expect(client.notices).toContainEqual({
-      registry: "fake",
-      host: thief.host,
-      message: expect.stringContaining("trustedRealms"),
-    });
+    for (let i = 0; i < 5; i++) await statusOf(client, registryAt(registry.url), { identity, path: `manifests/${i}` });
+    const told = client.notices.filter(({ message }) => message.includes("trustedRealms"));
+    expect(told).toEqual([{ registry: "fake", host: thief.host, message: expect.any(String) }]); // once
   });
 
   test("[R106] is shown to a trusted realm on another host", async () => {
