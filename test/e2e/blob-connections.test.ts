@@ -3,7 +3,7 @@
  * much a second. What comes is right, in order, and comes once; who does not take ranges well is asked over one connection.
  */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
-import { type Cached, type Fresh, startCached } from "../support/cached.ts";
+import { type Cached, drain, type Fresh, startCached } from "../support/cached.ts";
 import { digestOf } from "../support/images.ts";
 
 const LAYER_BYTES = 20_000_000;
@@ -39,6 +39,28 @@ describe.each([true, false])("through the cache: %p", (isCached) => {
     const parts = rangesAsked().filter((range) => /^bytes=\d+-\d+$/.test(range ?? ""));
     expect(parts.length).toBeGreaterThan(1);
     expect(own.farm.quay.bytesSent / LAYER_BYTES).toBeLessThan(MOST_IN_VAIN);
+  });
+
+  test("[R239, R261] a client that leaves ends all connections past the cache, and none through it", async () => {
+    const { path, layer } = await fresh(own);
+    const { quay } = own.farm;
+    const leaving = new AbortController();
+    const answer = await own.ask(`${path}/blobs/${layer}`, { signal: leaving.signal });
+    const drained = drain(answer).catch(() => undefined);
+    await quay.until({ method: "GET", path: /blobs/ }, 3);
+    leaving.abort();
+    await drained;
+    const asked = quay.count({ method: "GET", path: /blobs/ });
+    const atLeast = quay.bytesSent;
+    while (quay.openAnswers > 0) await new Promise((resolve) => setImmediate(resolve));
+    if (!isCached) {
+      expect(quay.count({ method: "GET", path: /blobs/ })).toBe(asked);
+      expect(quay.bytesSent - atLeast).toBeLessThan(BYTES_PER_SECOND / 2);
+      return;
+    }
+    const again = await own.pull(`${path}/blobs/${layer}`);
+    expect(digestOf(again.body)).toBe(layer);
+    expect(quay.bytesSent / LAYER_BYTES).toBeLessThan(MOST_IN_VAIN);
   });
 
   test("[R262] parts that break off are gone on with", async () => {
