@@ -1,8 +1,10 @@
 /**
  * A follower whose store failed goes on with its own request, from where it is. The promise stays the same: when it reads to
- * the end, and what came before its part can be read back, the whole is hashed and its last piece held back until it is
- * right. For parts, and when nothing can be read back, only the length is checked, as without a cache.
+ * the end the whole is hashed, and its last piece held back until it is right. What came before is read back for that; where
+ * it cannot be, the content is asked for from its beginning, and what the follower has already is right when the fill's own
+ * hash says so. For parts only the length is checked, as without a cache.
  */
+import type { Download } from "../download/download.ts";
 import { UpstreamError } from "../errors.ts";
 import type { Followed } from "./followed.ts";
 import type { ContentReader } from "./store.ts";
@@ -14,6 +16,8 @@ export interface Detour {
 }
 
 export interface DetourOptions {
+  /** Where the follower began. */
+  readonly first: number;
   readonly position: number;
   /** Inclusive; undefined: to the end. */
   readonly last: number | undefined;
@@ -21,36 +25,60 @@ export interface DetourOptions {
   readonly reader: ContentReader | undefined;
 }
 
-export function createDetour(followed: Followed, { position, last, reader }: DetourOptions): Detour {
-  const download = followed.takeSpare(position) ?? followed.startOwn(position);
+export function createDetour(followed: Followed, { first, position, last, reader }: DetourOptions): Detour {
+  const end = Promise.withResolvers<never>();
+  end.promise.catch(() => undefined); // it may be cancelled while nobody waits
+  let download: Download | undefined;
   let hasher: Bun.CryptoHasher | undefined;
-  let isStarted = false;
+  /** Asked for from the beginning: so many bytes to come are what the follower has already. */
+  let isAnew = false;
+  let known = 0;
   let isEnded = false;
   let held: Uint8Array | undefined;
 
   async function next(): Promise<Uint8Array | undefined> {
-    if (!isStarted) await start();
+    const own = (download ??= await start());
     while (!isEnded) {
-      if (last !== undefined && download.position > last) return stop();
-      const piece = await download.next();
+      if (last !== undefined && own.position > last) return stop();
+      const piece = await own.next();
       if (piece === undefined) {
-        assertReached();
+        assertReached(own);
         return release();
       }
-      const tooMany = last === undefined ? 0 : Math.max(0, download.position - last - 1);
+      const tooMany = last === undefined ? 0 : Math.max(0, own.position - last - 1);
       const wanted = piece.subarray(0, piece.byteLength - tooMany);
-      if (hasher === undefined) return wanted;
-      hasher.update(wanted);
+      hasher?.update(wanted);
+      const unknown = wanted.subarray(Math.min(known, wanted.byteLength));
+      known -= wanted.byteLength - unknown.byteLength;
+      if (unknown.byteLength === 0) continue;
+      if (hasher === undefined) return unknown;
       const ready = held;
-      held = wanted;
+      held = unknown;
       if (ready !== undefined) return ready;
     }
     return undefined;
   }
 
-  async function start(): Promise<void> {
-    isStarted = true;
-    if (isToEnd()) hasher = await followed.hashOfFirst(position, reader);
+  async function start(): Promise<Download> {
+    if (isToEnd()) hasher = await hashOfKnown();
+    if (isToEnd() && hasher === undefined && first === 0) {
+      hasher = await followed.hashOfFirst(0, undefined);
+      isAnew = hasher !== undefined && position > 0;
+      if (isAnew) known = position;
+    }
+    const from = position - known;
+    return followed.takeSpare(from) ?? followed.startOwn(from);
+  }
+
+  /** The follower may have had all of it from memory so far, and never opened the file. */
+  async function hashOfKnown(): Promise<Bun.CryptoHasher | undefined> {
+    if (reader !== undefined || position === 0) return followed.hashOfFirst(position, reader);
+    const own = await followed.openReader().catch(() => undefined); // thrown away, or not to be read
+    try {
+      return await followed.hashOfFirst(position, own);
+    } finally {
+      await own?.close();
+    }
   }
 
   function isToEnd(): boolean {
@@ -59,19 +87,19 @@ export function createDetour(followed: Followed, { position, last, reader }: Det
   }
 
   /** Without hash and length nothing tells a clean end from a cut one (protocol R236): then it is taken for cut. */
-  function assertReached(): void {
-    const isReached = last !== undefined && download.position > last;
-    if (isReached || hasher !== undefined || download.totalBytes !== undefined) return;
-    throw new UpstreamError("bad-answer", `the body ended after ${download.position} bytes, which may be all or not`);
+  function assertReached(own: Download): void {
+    const isReached = last !== undefined && own.position > last;
+    if (isReached || hasher !== undefined || own.totalBytes !== undefined) return;
+    throw new UpstreamError("bad-answer", `the body ended after ${own.position} bytes, which may be all or not`);
   }
 
-  function stop(): Uint8Array | undefined {
-    download.cancel(new Error("the part is complete"));
+  function stop(): Promise<Uint8Array | undefined> {
+    download?.cancel(new Error("the part is complete"));
     return release();
   }
 
   /** What was held back, once the whole is right. */
-  function release(): Uint8Array | undefined {
+  async function release(): Promise<Uint8Array | undefined> {
     isEnded = true;
     if (hasher === undefined) return undefined;
     const found = hasher.digest("hex");
@@ -79,8 +107,16 @@ export function createDetour(followed: Followed, { position, last, reader }: Det
     const { algorithm, encoded, text } = followed.digest;
     if (found !== encoded)
       throw new UpstreamError("bad-answer", `digest mismatch: expected ${text}, got ${algorithm}:${found}`);
-    return held;
+    const isBeginningRight = !isAnew || (await Promise.race([followed.isRight(), end.promise]));
+    if (isBeginningRight) return held;
+    throw new UpstreamError("bad-answer", `what came of ${text} before the cache failed may be wrong`);
   }
 
-  return { next, cancel: (reason) => download.cancel(reason) };
+  return {
+    next,
+    cancel(reason) {
+      end.reject(reason);
+      download?.cancel(reason);
+    },
+  };
 }

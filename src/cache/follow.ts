@@ -78,7 +78,7 @@ export function createFollower(
   }
 
   function startDetour(): void {
-    if (!hasLeft) detour = createDetour(followed, { position, last: range.last, reader });
+    if (!hasLeft) detour = createDetour(followed, { ...range, position, reader });
   }
 
   function change(): Promise<void> {

@@ -30,6 +30,8 @@ export interface Followed {
   /** The fill's own download, for the first follower that goes on exactly where its store failed. */
   takeSpare(position: number): Download | undefined;
   startOwn(offset: number): Download;
+  /** Whether what the fill got has the right digest: known at its end. False where it never will be. */
+  isRight(): Promise<boolean>;
   /** A hasher fed with the first bytes of the content, undefined when they cannot be read. */
   hashOfFirst(bytes: number, reader: ContentReader | undefined): Promise<Bun.CryptoHasher | undefined>;
 }

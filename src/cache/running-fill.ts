@@ -5,10 +5,10 @@
  *      │          ├─▶ failed      the content cannot be had, or is wrong: followers error
  *      └──────────┴─▶ detour      only the store failed: followers read what is there, then ask upstream themselves
  */
-import { RegistryError, UpstreamError } from "../errors.ts";
 import type { Log } from "../log.ts";
 import type { Digest } from "../registry/digest.ts";
 import type { ContentSource, Download, Downloads } from "../download/download.ts";
+import { clientErrorOf, isBeyondEnd } from "./fill-failure.ts";
 import { createFollower } from "./follow.ts";
 import { type FillState, type Followed, type FollowRange, readableBytes } from "./followed.ts";
 import { createPrefixHash } from "./prefix-hash.ts";
@@ -205,7 +205,10 @@ export function startFill(
   /** The store failed: gives what came and is not in the spool, and the body, to the first follower that gets to it. */
   async function takeDetour(error: unknown, unwritten: readonly Uint8Array[]): Promise<FillResult> {
     log.warn({ err: error, digest: digest.text }, "the cache cannot keep this content; pulls go on without it");
-    if (download !== undefined) spare = createSpare(unwritten, download);
+    const written = await spool?.open().catch(() => undefined); // then who needs it asks for the content anew
+    if (download !== undefined) spare = createSpare({ download, unwritten, written });
+    else await written?.close();
+    if (followers === 0) spare?.unfollowed();
     enter({ kind: "detour", error });
     if (spool !== undefined) return putAway(spool, error);
     onSettled();
@@ -235,7 +238,14 @@ export function startFill(
     waiters.wake();
   }
 
+  async function isRight(): Promise<boolean> {
+    while (state.kind === "opening" || state.kind === "running")
+      await new Promise<void>((resolve) => waiters.add(resolve));
+    return state.kind === "verified";
+  }
+
   async function openReader(): Promise<ContentReader | undefined> {
+    if (state.kind === "detour") return spare?.reader();
     try {
       if (spool !== undefined) return await spool.open();
     } catch {
@@ -256,6 +266,7 @@ export function startFill(
     openReader,
     takeSpare: (position) => spare?.take(position),
     hashOfFirst: createPrefixHash(digest).of,
+    isRight,
     startOwn: (offset) => downloads.start({ source, first: offset, totalBytes: download?.totalBytes }),
   };
 
@@ -268,7 +279,10 @@ export function startFill(
     },
     follow(range) {
       followers += 1;
-      return createFollower(followed, range, () => (followers -= 1));
+      return createFollower(followed, range, () => {
+        followers -= 1;
+        if (followers === 0) spare?.unfollowed();
+      });
     },
     followers: () => followers,
     async stop(reason) {
@@ -277,15 +291,4 @@ export function startFill(
       await done;
     },
   };
-}
-
-/** The upstream was asked for bytes behind the end. */
-function isBeyondEnd(error: unknown): boolean {
-  return error instanceof RegistryError && error.status === 416;
-}
-
-/** Wrong content is the upstream's fault, whoever noticed. */
-function clientErrorOf(cause: unknown): unknown {
-  if (!(cause instanceof StoreError) || cause.kind !== "mismatch") return cause;
-  return new UpstreamError("bad-answer", cause.message, { cause });
 }

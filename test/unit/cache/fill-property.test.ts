@@ -166,8 +166,9 @@ async function checkCase(input: typeof cases extends fc.Arbitrary<infer T> ? T :
       return;
     }
     expect(position).toBe(expected.byteLength);
-    // Whole content that ended in peace is right: that is what the digest is for.
-    if (position === size) expect(Buffer.compare(Buffer.concat(got), right)).toBe(0);
+    // Whole content that ended in peace is right: that is what the digest is for. A part to an end that nobody told is not asked for.
+    const isKnownWhole = input.isTotalTold || last === undefined;
+    if (position === size && isKnownWhole) expect(Buffer.compare(Buffer.concat(got), right)).toBe(0);
   }
 }
 

@@ -515,6 +515,33 @@ describe("[R263, T19] a store that fails fails no pull", () => {
   });
 
   test.each([
+    ["is asked for from its beginning, and is whole", true],
+    ["is never whole when it was wrong", false],
+  ])("when it cannot be read any more, what a reader has of it %s", async (_what, isRight) => {
+    let isBroken = false;
+    const { store, fills } = setup({ fault: ({ kind }) => (isBroken && kind === "read" ? "broken" : undefined) });
+    const earlier = bytes.slice(0, 400_000);
+    if (!isRight) earlier[5] = (earlier[5] ?? 0) ^ 1;
+    store.leave(digest, earlier);
+    const source = createFakeSource({ bytes, pieceBytes: () => 100_000 });
+    const reader = joined(fills.join(digest, source.open)).follow(WHOLE).getReader();
+    const first = (await reader.read()).value?.byteLength ?? 0;
+    isBroken = true;
+    const rest = new ReadableStream<Uint8Array>({
+      async pull(controller) {
+        const { done, value } = await reader.read();
+        if (done) controller.close();
+        else controller.enqueue(value);
+      },
+    });
+    const got = await drain(rest);
+    expect(got.error === undefined).toBe(isRight);
+    expect(first + got.bytes.byteLength === bytes.byteLength).toBe(isRight);
+    expect(source.offsets).toEqual([399_999, 0]); // where the end is nobody knew yet
+    expect(source.openBodies).toBe(0);
+  });
+
+  test.each([
     ["from the start", "spool", 0],
     ["from the middle", "append", 300_000],
   ] as const)("and wrong bytes are still found out: %s", async (_what, kind, from) => {
