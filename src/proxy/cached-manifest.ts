@@ -84,15 +84,15 @@ export function createCachedManifests(cache: Cache, access: Access, grants: Gran
     const isYoung = known !== undefined && now() - known.checkedMs < ttlMs + cache.staleIfErrorMs;
     const isUsable = isYoung && grants.isKnown(request);
     const stale = async () => (isUsable && (await grants.holds(request)) ? lastKnown("STALE") : undefined);
-    const wasFailing = outages.isFailing(registry);
-    const mustWait = outages.isDown(registry);
+    const wasFailing = outages.isFailing(request.route);
+    const mustWait = outages.isDown(request.route);
     const last = wasFailing ? await stale() : undefined;
     if (mustWait && last !== undefined) return last;
     const checking = revalidate(request, tag, known);
     checking.catch(() => undefined); // when nobody waits for it any more
     if (last !== undefined) return last; // the registry may be back: that is found out, but nobody waits for it
     try {
-      const found = await (isUsable ? patiently(outages, registry, checking) : checking);
+      const found = await (isUsable ? patiently(outages, request.route, checking) : checking);
       return found.kind === "found" && found.record !== undefined ? { ...found, former: stale } : found;
     } catch (error) {
       if (!isTrouble(error)) throw error;
@@ -102,7 +102,6 @@ export function createCachedManifests(cache: Cache, access: Access, grants: Gran
 
   /** One HEAD, or the GET that stood in for it (protocol R208). */
   async function revalidate(request: ReadRequest, tag: string, known: TagRecord | undefined): Promise<Resolution> {
-    const { registry } = request.route;
     const place = placeFor(request);
     const accept = acceptClass(request);
     try {
@@ -131,14 +130,14 @@ export function createCachedManifests(cache: Cache, access: Access, grants: Gran
       if (known === undefined) return { ...found, state: "MISS" };
       return { ...found, state: known.digest === digest.text ? "REVALIDATED" : "EXPIRED" };
     } catch (error) {
-      if (isTrouble(error)) outages.failed(registry, error);
+      if (isTrouble(error)) outages.failed(request.route, error);
       throw error;
     }
   }
 
   async function judge(request: ReadRequest, response: ReaderAnswer): Promise<"good" | "pass" | "absent" | "bad"> {
     if (response.isStandIn) return "good"; // says nothing about the registry
-    if (response.status < 500 && response.status !== 429) outages.answered(request.route.registry);
+    if (response.status < 500 && response.status !== 429) outages.answered(request.route);
     if (response.status === 200) return "good";
     if (response.status === 401 || response.status === 403) {
       grants.refuted(request);

@@ -88,7 +88,7 @@ export function createGrants(
 
   async function askAgain(request: ReadRequest, proof: string): Promise<boolean | undefined> {
     const { registry } = request.route;
-    if (outages.isDown(registry)) return undefined;
+    if (outages.isDown(request.route)) return undefined;
     try {
       // What is at another registry says nothing about who may read here.
       const question: Question = {
@@ -103,12 +103,12 @@ export function createGrants(
       const asker = request.reader.kind === "everybody" ? "nobody" : request.reader;
       const response = await access.askAs(asker, outlives, question);
       if (response.status >= 500 || response.status === 429) {
-        outages.failed(registry, await errorOfAnswer(response, request));
+        outages.failed(request.route, await errorOfAnswer(response, request));
         return undefined;
       }
       await response.body?.cancel();
       if (response.isStandIn) return undefined; // says nothing about the registry, nor about who may read there
-      outages.answered(registry);
+      outages.answered(request.route);
       if (response.status === 200 && isManifestType(response.headers.get("content-type"))) {
         proven(request, proof);
         return true;
@@ -119,7 +119,7 @@ export function createGrants(
       }
     } catch (error) {
       if (!(error instanceof RegistryError)) throw error;
-      outages.failed(registry, error);
+      outages.failed(request.route, error);
       cache.log.debug({ registry: registry.key, err: error }, "whether a grant still holds cannot be asked now");
     }
     return undefined;
@@ -145,7 +145,7 @@ export function createGrants(
       const grant = grantOf(route, reader);
       if (grant === undefined) return false;
       if (isYounger(grant.checkedMs, reader.kind === "everybody" ? PUBLIC_TTL_MS : ttlMs, now())) return true;
-      const wasFailing = outages.isFailing(route.registry);
+      const wasFailing = outages.isFailing(route);
       const key = keyOf(placeFor({ route, reader }), reader);
       const running = asking.get(key) ?? renew(request, grant).finally(() => asking.delete(key));
       asking.set(key, running);

@@ -2,28 +2,36 @@
  * Registries that gave no answer lately. While one is down, what is cached is served without waiting for it; after each
  * window one request is let through to see whether it is back (lesson T6), unless its upstreams would not be asked even then:
  * `upstream/health.ts` knows each of them, and who has nothing kept is its matter. Learnt from traffic, nothing is polled. The
- * limit of an account is no outage: `upstream/quota.ts` knows it.
+ * limit of an account is no outage: `upstream/quota.ts` knows it. A registry that answers, but fails, is down for that repository
+ * alone: one broken image that is asked for all the time must not keep the tags of all others stale.
  */
-import type { RegistryError } from "../errors.ts";
+import { LRUCache } from "lru-cache";
+import { type RegistryError, UpstreamError } from "../errors.ts";
 import type { Registry } from "../registry/registry.ts";
+import type { Route } from "../registry/route.ts";
+
+/** Whose outage is meant. */
+type Asked = Pick<Route, "registry" | "repository">;
 
 export interface Outages {
   /** True from the first failure to the next answer, probes included. */
-  isFailing(registry: Registry): boolean;
+  isFailing(asked: Asked): boolean;
   /** True when what is cached should be served without asking. False once per window, for the request that then finds out. */
-  isDown(registry: Registry): boolean;
+  isDown(asked: Asked): boolean;
   /**
    * No answer, or 5xx with its Retry-After; 429 is passed over, for the registry answers others. Within a window no more than a
-   * longer Retry-After puts its probe off: one broken repository that is asked for all the time must not keep all others stale.
+   * longer Retry-After puts its probe off, however often it fails.
    */
-  failed(registry: Registry, error: RegistryError): void;
-  answered(registry: Registry): void;
+  failed(asked: Asked, error: RegistryError): void;
+  answered(asked: Asked): void;
 }
 
 /** Long enough to spare a dead registry, short enough that nobody notices when it is back. */
 const WINDOW_MS = 30_000;
 /** Registries may ask for hours; a look in between costs one request. */
 const MAX_WINDOW_MS = 15 * 60_000;
+/** Registries of the map, and repositories that fail at one that answers; one that falls out is asked again. */
+const MAX_OUTAGES = 10_000;
 
 export interface OutagesDependencies {
   /** Milliseconds, monotonic. */
@@ -39,34 +47,52 @@ interface Outage {
 }
 
 export function createOutages({ now, mayAsk }: OutagesDependencies): Outages {
-  // One entry per registry of the map.
-  const outages = new Map<string, Outage>();
+  const outages = new LRUCache<string, Outage>({ max: MAX_OUTAGES });
 
-  function windowOf(error: RegistryError): number {
-    const retryAfter = error.headers.find(([name]) => name === "Retry-After")?.[1] ?? "";
-    return /^\d{1,6}$/.test(retryAfter) ? Math.min(Number(retryAfter) * 1000, MAX_WINDOW_MS) : WINDOW_MS;
+  function isWaiting({ probeAtMs }: Outage): boolean {
+    return now() < probeAtMs;
   }
 
   return {
-    isFailing: ({ key }) => outages.has(key),
-    isDown(registry) {
-      const { key } = registry;
-      const outage = outages.get(key);
-      if (outage === undefined) return false;
-      if (now() < outage.probeAtMs || !mayAsk(registry)) return true;
-      outages.set(key, { probeAtMs: now() + WINDOW_MS, isProbed: true }); // this caller probes; the others wait for what it finds
+    isFailing: (asked) => keysOf(asked).some((key) => outages.has(key)),
+    isDown(asked) {
+      const running = keysOf(asked).flatMap((key) => {
+        const outage = outages.get(key);
+        return outage === undefined ? [] : [{ key, outage }];
+      });
+      if (running.length === 0) return false;
+      if (running.some(({ outage }) => isWaiting(outage)) || !mayAsk(asked.registry)) return true;
+      // This caller probes; the others wait for what it finds.
+      for (const { key } of running) outages.set(key, { probeAtMs: now() + WINDOW_MS, isProbed: true });
       return false;
     },
-    failed({ key }, error) {
+    failed(asked, error) {
       if (error.status === 429) return;
+      const [whole, single] = keysOf(asked);
+      const key = isSilence(error) ? whole : single;
       const outage = outages.get(key);
       const windowMs = windowOf(error);
-      const isRunning = outage !== undefined && !outage.isProbed && now() < outage.probeAtMs;
+      const isRunning = outage !== undefined && !outage.isProbed && isWaiting(outage);
       if (isRunning && windowMs <= WINDOW_MS) return;
       outages.set(key, { probeAtMs: Math.max(now() + windowMs, isRunning ? outage.probeAtMs : 0), isProbed: false });
     },
-    answered({ key }) {
-      outages.delete(key);
+    answered(asked) {
+      for (const key of keysOf(asked)) outages.delete(key);
     },
   };
+}
+
+/** The registry's, and the repository's at it. */
+function keysOf({ registry: { key }, repository }: Asked): readonly [whole: string, single: string] {
+  return [key, `${key} ${repository}`];
+}
+
+/** Whether nobody would have been answered. */
+function isSilence({ cause }: RegistryError): boolean {
+  return cause instanceof UpstreamError && ["connect", "tls", "timeout"].includes(cause.kind);
+}
+
+function windowOf(error: RegistryError): number {
+  const retryAfter = error.headers.find(([name]) => name === "Retry-After")?.[1] ?? "";
+  return /^\d{1,6}$/.test(retryAfter) ? Math.min(Number(retryAfter) * 1000, MAX_WINDOW_MS) : WINDOW_MS;
 }

@@ -1,6 +1,6 @@
 /** How long is waited for a registry where something else could be served, and how long without asking where its quota is short. */
-import { RegistryError } from "../errors.ts";
-import type { Registry } from "../registry/registry.ts";
+import { RegistryError, UpstreamError } from "../errors.ts";
+import type { Route } from "../registry/route.ts";
 import type { Outages } from "./outage.ts";
 
 /** After this the last known answer is served, while the question goes on and mends the record (lessons T6, T9). */
@@ -10,11 +10,12 @@ const SPARING_FACTOR = 4;
 const MIN_SPARING_MS = 10 * 60_000;
 
 /** Rejects early when the registry is slow; what was asked goes on. @throws RegistryError UNAVAILABLE */
-export async function patiently<T>(outages: Outages, registry: Registry, asked: Promise<T>): Promise<T> {
+export async function patiently<T>(outages: Outages, route: Route, asked: Promise<T>): Promise<T> {
   const late = Promise.withResolvers<never>();
   const timer = setTimeout(() => {
-    const error = new RegistryError("UNAVAILABLE", "the registry did not answer in time", { status: 503 });
-    outages.failed(registry, error);
+    const cause = new UpstreamError("timeout", `${route.registry.key}: no answer within ${PATIENCE_MS} ms`);
+    const error = new RegistryError("UNAVAILABLE", "the registry did not answer in time", { status: 503, cause });
+    outages.failed(route, error);
     late.reject(error);
   }, PATIENCE_MS);
   try {

@@ -63,12 +63,12 @@ function cachedPull(access: Access, { cache, straight, takesWrites }: CachedPull
     const isByDigest =
       endpoint.kind === "blob" || (endpoint.kind === "manifest" && endpoint.reference.kind === "digest");
     if (exchange.method !== "HEAD" || !isByDigest || !takesWrites(route.registry)) return undefined;
-    if (cache.outages.isFailing(route.registry)) return undefined;
+    if (cache.outages.isFailing(route)) return undefined;
     try {
       return bypassed(cache, request, await ask());
     } catch (error) {
       if (!isTrouble(error)) throw error;
-      cache.outages.failed(route.registry, error);
+      cache.outages.failed(route, error);
       return undefined;
     }
   }

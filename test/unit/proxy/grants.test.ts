@@ -79,11 +79,11 @@ describe("holds() of an old grant", () => {
   ])("[T9] ends the outage of its registry with %s", async (_title, answer, expected) => {
     const { clock, asked, outages, grants } = start([DEAD, answer]);
     clock.ms = 100_000;
-    expect([await grants.holds(requestFor()), outages.isFailing(registry)]).toEqual([true, true]);
+    expect([await grants.holds(requestFor()), outages.isFailing(requestFor().route)]).toEqual([true, true]);
     clock.ms += 30_000;
     expect(await grants.holds(requestFor())).toBe(true); // nobody waits while it is in trouble
     await settled();
-    expect([asked, outages.isFailing(registry)]).toEqual([["HEAD", "HEAD"], false]);
+    expect([asked, outages.isFailing(requestFor().route)]).toEqual([["HEAD", "HEAD"], false]);
     expect(grants.isKnown(requestFor())).toBe(expected);
   });
 
@@ -91,7 +91,7 @@ describe("holds() of an old grant", () => {
     const { clock, outages, grants } = start([{ status }]);
     clock.ms = 100_000;
     await grants.holds(requestFor());
-    expect(outages.isFailing(registry)).toBe(false);
+    expect(outages.isFailing(requestFor().route)).toBe(false);
   });
 
   test("[T9] asks once a window while its registry is down", async () => {
@@ -107,11 +107,11 @@ describe("holds() of an old grant", () => {
   test("neither renews it nor ends an outage when a stand-in answered", async () => {
     const { clock, asked, outages, grants } = start([{ isStandIn: true }, { isStandIn: true }]);
     clock.ms = 100_000;
-    outages.failed(registry, DEAD);
+    outages.failed(requestFor().route, DEAD);
     clock.ms += 30_000;
     expect(await grants.holds(requestFor())).toBe(true);
     await settled();
-    expect(outages.isFailing(registry)).toBe(true);
+    expect(outages.isFailing(requestFor().route)).toBe(true);
     clock.ms += 24 * 60 * 60_000;
     expect([await grants.holds(requestFor()), asked.length]).toEqual([false, 2]);
   });
