@@ -17,11 +17,17 @@ export interface Asking {
   readonly subject: "manifests" | "tokens";
 }
 
+/** What is kept of an asking: neither the credential, whose password is nobody's here, nor a map that was loaded anew since. */
 export interface Account {
   /** Tells accounts apart, and holds no secret that may be shown: a proxy's URL may have a password. */
   readonly key: string;
   /** `"anonymous"`, the configured user's name, or undefined for a client's own login, which is nobody else's business. */
   readonly name: string | undefined;
+  readonly isNobody: boolean;
+  /** Key of the registry that was asked first. */
+  readonly registry: string;
+  readonly origin: string;
+  readonly subject: Asking["subject"];
 }
 
 /** As a user name in labels and logs; a registry's longest have some tens of characters. */
@@ -34,5 +40,9 @@ export function accountOf({ registry, origin, credential, subject }: Asking, pro
   return {
     key: JSON.stringify([subject, origin, asker, way.kind === "direct" ? null : way.url]),
     name: credential === undefined ? "anonymous" : credential.account?.slice(0, MAX_NAME_CHARACTERS),
+    isNobody: credential === undefined,
+    registry: registry.key,
+    origin,
+    subject,
   };
 }

@@ -85,7 +85,6 @@ const MAX_ACCOUNTS = 10_000;
 const MAX_SHARED = 100;
 
 interface Entry {
-  readonly asking: Asking;
   readonly account: Account;
   told: (ToldQuota & { readonly atMs: number }) | undefined;
   limit: Limit | undefined;
@@ -110,12 +109,11 @@ export function createQuota(proxies: OutgoingProxies, { now, notice }: QuotaDepe
     const account = accountOf(asking, proxies);
     const known = entries.get(account.key);
     if (known !== undefined) return known;
-    const entry: Entry = { asking, account, told: undefined, limit: undefined, noTokensUntilMs: 0 };
+    const entry: Entry = { account, told: undefined, limit: undefined, noTokensUntilMs: 0 };
     entries.set(account.key, entry);
-    if (account.name === undefined || asking.subject === "tokens") return entry;
-    const { key } = asking.registry;
-    const others = shared.get(key) ?? new LRUCache<string, Entry>({ max: MAX_SHARED });
-    shared.set(key, others.set(account.key, entry));
+    if (account.name === undefined || account.subject === "tokens") return entry;
+    const others = shared.get(account.registry) ?? new LRUCache<string, Entry>({ max: MAX_SHARED });
+    shared.set(account.registry, others.set(account.key, entry));
     return entry;
   }
 
@@ -196,11 +194,11 @@ export function createQuota(proxies: OutgoingProxies, { now, notice }: QuotaDepe
     tell(entry, `no longer limits ${nameOf(entry)}`, null);
   }
 
-  function tell({ asking, told }: Entry, what: string, retryAfter: string | null): void {
-    const { host } = new URL(asking.origin);
+  function tell({ account, told }: Entry, what: string, retryAfter: string | null): void {
+    const { host } = new URL(account.origin);
     const { limit, remaining, source } = told ?? {};
     notice({
-      registry: asking.registry.key,
+      registry: account.registry,
       host,
       message: `${host} ${what}`,
       ...(limit !== undefined && { limit }),
@@ -248,9 +246,9 @@ export function createQuota(proxies: OutgoingProxies, { now, notice }: QuotaDepe
     },
     inTurn,
     isShort({ key, upstreams: [{ origin }] }) {
-      const used = [...(shared.get(key)?.values() ?? [])].filter(({ asking }) => asking.origin === origin);
+      const used = [...(shared.get(key)?.values() ?? [])].filter(({ account }) => account.origin === origin);
       // Nobody's pulls are the last resort where there are accounts.
-      const named = used.filter(({ asking }) => asking.credential !== undefined);
+      const named = used.filter(({ account }) => !account.isNobody);
       const counted = named.length > 0 ? named : used;
       return counted.length > 0 && counted.every(isShortEntry);
     },
@@ -258,13 +256,13 @@ export function createQuota(proxies: OutgoingProxies, { now, notice }: QuotaDepe
   };
 
   function readingOf(entry: Entry): QuotaReading[] {
-    const { asking, account, told } = entry;
+    const { account, told } = entry;
     if (account.name === undefined) return [];
     const isKnown = remainingOf(entry) !== Infinity;
     return [
       {
-        registry: asking.registry.key,
-        upstream: new URL(asking.origin).host,
+        registry: account.registry,
+        upstream: new URL(account.origin).host,
         account: account.name,
         limit: isKnown ? told?.limit : undefined,
         remaining: isKnown ? told?.remaining : undefined,
@@ -278,14 +276,14 @@ export function createQuota(proxies: OutgoingProxies, { now, notice }: QuotaDepe
 const MAX_SHOWN_CHARACTERS = 64;
 
 /** `"pulls of account alice"`. */
-function nameOf({ asking, account }: Entry): string {
-  const what = asking.subject === "manifests" ? "pulls" : "tokens";
+function nameOf({ account }: Entry): string {
+  const what = account.subject === "manifests" ? "pulls" : "tokens";
   return account.name === undefined ? `${what} of a client's account` : `${what} of account ${account.name}`;
 }
 
 function refusal(entry: Entry, leftMs: number): UpstreamError {
-  const { host } = new URL(entry.asking.origin);
-  const kind = entry.asking.subject === "manifests" ? "limited" : "token";
+  const { host } = new URL(entry.account.origin);
+  const kind = entry.account.subject === "manifests" ? "limited" : "token";
   const retryAfter = String(Math.max(1, Math.ceil(leftMs / 1000)));
   return new UpstreamError(kind, `${host} limits ${nameOf(entry)}`, { status: 429, retryAfter });
 }

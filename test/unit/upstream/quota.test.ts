@@ -304,3 +304,19 @@ test("[R207] readings() has what accounts have left, and how long they are limit
     { ...common, account: "anonymous", limit: undefined, remaining: undefined, limitedSeconds: 77 },
   ]);
 });
+
+test("createQuota() keeps no client's password once its request is over", async () => {
+  const { quota, ask } = start();
+  const passwords: WeakRef<Credential>[] = [];
+  for (let i = 0; i < 100; i++) {
+    const own: Credential = { origin: HUB, id: `own:${i}`, username: "ann", password: `secret ${i}` };
+    passwords.push(new WeakRef(own));
+    await ask(pulls(own), 200);
+  }
+  for (let i = 0; i < 3; i++) {
+    await new Promise((resolve) => setImmediate(resolve)); // a WeakRef holds until the end of its turn
+    Bun.gc(true);
+  }
+  expect(quota.readings()).toEqual([]);
+  expect(passwords.filter((each) => each.deref() !== undefined).length).toBeLessThan(10);
+});
