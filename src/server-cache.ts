@@ -99,10 +99,11 @@ export async function openCache(
     );
     rooms.make = (bytes) => eviction.makeRoom(bytes);
     const sparingLog = createSparingLog(log, () => performance.now());
-    const fills = meteredFills(
-      createFills({ maxFills: MAX_FILLS }, { store, log: sparingLog, downloads }),
-      meter.filled,
-    );
+    const { gaveWrongParts } = downloads;
+    const fills = meteredFills(createFills({ maxFills: MAX_FILLS }, { store, log: sparingLog, downloads }), {
+      ended: meter.filled,
+      gaveWrongParts,
+    });
     const ending = new AbortController();
     const sweeping = setInterval(() => void eviction.sweep(ending.signal), SWEEP_MS);
     const ageOf = createTagAges(options);

@@ -12,16 +12,29 @@ import { StoreError } from "./store.ts";
 export const FILL_ENDS = ["committed", "wrong", "not-kept", "failed"] as const;
 export type FillEnd = (typeof FILL_ENDS)[number];
 
-/** @param ended must not throw */
-export function meteredFills(fills: Fills, ended: (end: FillEnd) => void): Fills {
+export interface FillsMeter {
+  /** Must not throw. */
+  readonly ended: (end: FillEnd) => void;
+  /** Told who gave parts of content that was wrong in the end. */
+  readonly gaveWrongParts: (host: string) => void;
+}
+
+export function meteredFills(fills: Fills, { ended, gaveWrongParts }: FillsMeter): Fills {
   function start(digest: Digest, source: ContentSource): Fill | undefined {
     // Several may have brought a part each; the last one is told.
     let latest: SourceBody | undefined;
-    const fill = fills.join(digest, async (offset, signal) => (latest = await source(offset, signal)));
+    let hostOfParts: string | undefined;
+    const fill = fills.join(digest, async (wanted, signal) => {
+      const body = await source(wanted, signal);
+      if (wanted.isExtra) hostOfParts = body.host;
+      return (latest = body);
+    });
     void fill?.done.then((result) => {
       const end = endOf(result);
       ended(end);
-      if (end === "wrong") latest?.refuse?.("digest");
+      if (end !== "wrong") return;
+      latest?.refuse?.("digest");
+      if (hostOfParts !== undefined) gaveWrongParts(hostOfParts);
     });
     return fill;
   }

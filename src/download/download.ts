@@ -34,6 +34,8 @@ export interface DownloadOptions {
 /** All downloads of the process. */
 export interface Downloads {
   start(options: DownloadOptions): Download;
+  /** Content that this host gave in parts was wrong: it is asked for no parts for a while, so that the next try is another one. */
+  gaveWrongParts(host: string): void;
   /** Memory that is taken for what came ahead of its turn. */
   readonly aheadBytes: number;
   /** How often content that had begun was asked for anew from where it broke. */

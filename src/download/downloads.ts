@@ -34,6 +34,7 @@ export function createDownloads(
       if (maxConnections <= 1) return createPart({ ...wanted, isExtra: false }, parts);
       return createParallelDownload(wanted, { ...parts, now, lanes, maxConnections });
     },
+    gaveWrongParts: lanes.answersBadly,
     get aheadBytes() {
       return lanes.reservedBytes;
     },

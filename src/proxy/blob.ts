@@ -58,6 +58,12 @@ interface Promised {
   readonly totalBytes: number | undefined;
 }
 
+interface Body {
+  readonly stream: ReadableStream<Uint8Array>;
+  /** For whoever finds the whole wrong. */
+  readonly refuse: NonNullable<UpstreamResponse["refuse"]>;
+}
+
 interface Mended extends BlobDependencies {
   readonly request: RegistryRequest;
   readonly digest: Digest;
@@ -68,8 +74,9 @@ async function mended(
   response: UpstreamResponse,
   bytes: Promised,
   { access, downloads, request, digest }: Mended,
-): Promise<ReadableStream<Uint8Array>> {
+): Promise<Body> {
   const { refuse } = response;
+  let hostOfParts: string | undefined;
   const questions = createQuestions(digest);
   questions.answered({ isExtra: false }, response);
   let begun = response.body;
@@ -82,17 +89,25 @@ async function mended(
     const outlives = detached(wanted.isExtra ? unnoted(request) : request, signal, RESUME_BUDGET_MS);
     const rest = await access.ask(outlives, questions.about(wanted));
     questions.answered(wanted, rest);
-    return bodyOf(rest, outlives, wanted.first);
+    const body = await bodyOf(rest, outlives, wanted.first);
+    if (wanted.isExtra) hostOfParts = body.host;
+    return body;
   };
   const download = downloads.start({ ...bytes, source });
   await download.open(); // takes the body, so that whoever cancels the stream cancels it
-  return streamOf(download);
+  return {
+    stream: streamOf(download),
+    refuse(fault) {
+      refuse?.(fault);
+      if (hostOfParts !== undefined) downloads.gaveWrongParts(hostOfParts);
+    },
+  };
 }
 
 /** How an answer becomes a reply. */
 interface Blob {
   readonly digest: Digest;
-  readonly mend: (bytes: Promised) => Promise<ReadableStream<Uint8Array>>;
+  readonly mend: (bytes: Promised) => Promise<Body>;
 }
 
 async function serveHead(access: Access, request: RegistryRequest, endpoint: BlobEndpoint): Promise<Reply> {
@@ -139,9 +154,9 @@ async function serveWhole(response: UpstreamResponse, { digest, mend }: Blob): P
   const length = response.headers.get("content-length");
   const headers = contentLines(response, digest, length);
   const announced = length === null ? undefined : Number(length);
-  const body = await mend({ first: 0, totalBytes: announced });
-  if (!isVerifiable(digest)) return { status: 200, headers, body };
-  return { status: 200, headers, body: verified(body, digest, { length: announced, refuse: response.refuse }) };
+  const { stream, refuse } = await mend({ first: 0, totalBytes: announced });
+  const body = isVerifiable(digest) ? verified(stream, digest, { length: announced, refuse }) : stream;
+  return { status: 200, headers, body };
 }
 
 /** The upstream's part, if it is the part that was asked for: some answer another (protocol R272). */
@@ -154,8 +169,8 @@ async function servePart(response: UpstreamResponse, range: SingleRange, { diges
     throw errorOfFailure(new UpstreamError("bad-answer", "the part that came is not the part that was asked for"));
   }
   const { first, last, total } = whole;
-  const body = await mend({ first, last, totalBytes: total });
-  return partOf({ ...response, body }, digest, whole);
+  const { stream } = await mend({ first, last, totalBytes: total });
+  return partOf({ ...response, body: stream }, digest, whole);
 }
 
 /** Begins where it should and holds no byte that was not asked for. It may end early: some storage sends large parts in pieces. */
@@ -176,7 +191,8 @@ async function serveSlice(response: UpstreamResponse, range: SingleRange, { dige
       headers: [["Content-Range", `bytes */${total}`]],
     });
   }
-  const body = slice(await mend({ first: 0, totalBytes: total }), first, last - first + 1);
+  const { stream } = await mend({ first: 0, totalBytes: total });
+  const body = slice(stream, first, last - first + 1);
   return partOf({ ...response, body }, digest, { first, last, total });
 }
 

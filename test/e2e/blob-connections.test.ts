@@ -82,6 +82,23 @@ describe.each([true, false])("through the cache: %p", (isCached) => {
   });
 });
 
+test.each([true, false])(
+  "[R237] parts with other bytes break one pull, and the next comes over one connection, through the cache: %p",
+  async (isCached) => {
+    await using own = await startCached({ seed: `wrong-parts-${isCached}`, isCached });
+    own.farm.quay.faults.blob.bytesPerSecond = BYTES_PER_SECOND;
+    const { blob } = own.farm.quay.faults;
+    blob.match = ({ headers }) => {
+      blob.corrupt = headers.has("range");
+      return true;
+    };
+    const { path, layer } = await fresh(own);
+    await expect(own.pull(`${path}/blobs/${layer}`)).rejects.toThrow();
+    expect(own.farm.quay.requests.some(({ headers }) => headers.has("range"))).toBe(true);
+    expect(digestOf((await own.pull(`${path}/blobs/${layer}`)).body)).toBe(layer);
+  },
+);
+
 test("one download in parts serves all who wait, each the whole and its own range", async () => {
   await using own = await startCached({ seed: "followers-of-parts" });
   own.farm.quay.faults.blob.bytesPerSecond = BYTES_PER_SECOND;
