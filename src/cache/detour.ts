@@ -29,6 +29,8 @@ export function createDetour(followed: Followed, { first, position, last, reader
   const end = Promise.withResolvers<never>();
   end.promise.catch(() => undefined); // it may be cancelled while nobody waits
   let download: Download | undefined;
+  /** The follower left, perhaps before there was a download. */
+  let left: { readonly reason: unknown } | undefined;
   let hasher: Bun.CryptoHasher | undefined;
   /** Asked for from the beginning: so many bytes to come are what the follower has already. */
   let isAnew = false;
@@ -38,6 +40,10 @@ export function createDetour(followed: Followed, { first, position, last, reader
 
   async function next(): Promise<Uint8Array | undefined> {
     const own = (download ??= await start());
+    if (left !== undefined) {
+      own.cancel(left.reason);
+      throw left.reason;
+    }
     while (!isEnded) {
       if (last !== undefined && own.position > last) return stop();
       const piece = await own.next();
@@ -115,6 +121,7 @@ export function createDetour(followed: Followed, { first, position, last, reader
   return {
     next,
     cancel(reason) {
+      left = { reason };
       end.reject(reason);
       download?.cancel(reason);
     },
