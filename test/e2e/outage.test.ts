@@ -184,3 +184,21 @@ test("[T6, R262] a registry that refuses connections is known at once, and is wr
   expect([asked, refused]).toEqual([0, 30]);
   expect(linesOf(lab, "the upstream gives no answer")).toHaveLength(1);
 });
+
+test("[R262, T6] a client that asks for what makes a registry fail takes it from nobody, with a cache", async () => {
+  await using lab = await startLab("odd");
+  const { registry } = lab;
+  expect((await timed(lab, MANIFEST)).status).toBe(200);
+  registry.faults.manifest.match = ({ path }) => path.includes("odd");
+  registry.faults.manifest.status = 500;
+  const odd = Array.from({ length: 8 }, (_, i) => `/v2/lab/org/odd-${i}/manifests/latest`);
+  const askOdd = () => Promise.all(odd.map((path) => timed(lab, path)));
+  for (const { status } of await askOdd()) expect([502, 503]).toContain(status);
+  expect(await healthOf(lab)).toMatchObject({ upstreams: [{ state: "open" }] });
+  const repeated = askOdd();
+  // What is new is fetched, and the tag that is kept is looked after.
+  expect(await timed(lab, "/v2/lab/org/other/manifests/latest")).toMatchObject({ status: 200, cache: "MISS" });
+  expect(await timed(lab, MANIFEST)).toMatchObject({ status: 200, cache: "REVALIDATED" });
+  expect((await timed(lab, BLOB)).status).toBe(200);
+  await repeated;
+});
