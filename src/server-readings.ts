@@ -72,7 +72,7 @@ function transferReadings({ transfers }: Readings): Metric[] {
 function downloadReadings({ downloads }: Readings): Metric[] {
   return [
     counted("resumed_downloads_total", "Blobs that broke off and were gone on with", () => downloads.resumes),
-    gauge("ahead_bytes", "Memory for parts of blobs that came before their turn", () => downloads.aheadBytes),
+    gauge("download_ahead_bytes", "Memory for parts of blobs that came before their turn", () => downloads.aheadBytes),
   ];
 }
 
