@@ -30,8 +30,8 @@ const MAX_PART_BYTES = 8 * 1024 * 1024;
 const TURNS = 2;
 /** A split lies so far ahead that its answer is there before the first connection is: round trips and a redirect. */
 const SPLIT_MS = 500;
-/** What is here already is given in less. */
-const WAIT_MS = 1;
+/** A reader waits when its waits for single pieces add up to this; what is here already is given in some microseconds. */
+const WAIT_MS = 50;
 /** Of a connection that is one of several nobody waits for long. */
 const EXTRA_IDLE_MS = 10_000;
 
@@ -48,8 +48,8 @@ export function createParallelDownload(
   let position = options.first;
   let waitedMs = 0;
   let waitingSince: number | undefined;
-  /** When the reader waited last. */
-  let waitedAtMs = now();
+  /** When the reader had waited so much more in all. */
+  let waited = { atMs: now(), inAllMs: 0 };
   let splitMs = SPLIT_MS;
   /** From a question to the first bytes of its answer, smoothed. */
   let openingMs = 0;
@@ -109,12 +109,12 @@ export function createParallelDownload(
       const tookMs = nowMs - (waitingSince ?? nowMs);
       waitingSince = undefined;
       waitedMs += tookMs;
-      if (tookMs >= WAIT_MS) waitedAtMs = nowMs;
+      if (waitedMs - waited.inAllMs >= WAIT_MS) waited = { atMs: nowMs, inAllMs: waitedMs };
     }
   }
 
   function restingMs(): number {
-    return waitingSince === undefined ? now() - waitedAtMs : 0;
+    return waitingSince === undefined ? now() - waited.atMs : 0;
   }
 
   /** Goes on with one connection, from where the reader is, once it wants more. Only while it wants nothing. */
