@@ -48,6 +48,8 @@ export function createCachedBlobs(cache: Cache, access: Access, grants: Grants):
   const asking = new Map<string, Promise<Verdict>>(); // bounded by the requests under way
   /** Repositories whose registry a fill asks: what it answers there shows them the digest, or does not. */
   const placeOfFill = new WeakMap<Fill, Place>();
+  /** Places that were shown what a silent fill downloads. */
+  const shownEarly = new WeakMap<Fill, Set<string>>();
 
   function verdictOn(request: ReadRequest, digest: Digest, held: Held): Promise<Verdict> {
     const place = placeFor(request);
@@ -191,8 +193,12 @@ export function createCachedBlobs(cache: Cache, access: Access, grants: Grants):
 
   /** What the registry says to HEAD while the fill waits for its bytes; the link that this answer gave it tells the length. */
   async function shownBytes(request: ReadRequest, digest: Digest, fill: Fill): Promise<number | undefined> {
-    const verdict = await askOnce(request, digest, { kind: "running", fill });
-    if (verdict !== "shown" || !records.isLinked(placeFor(request), digest.text)) return undefined;
+    const place = JSON.stringify(placeFor(request));
+    const shown = shownEarly.get(fill) ?? new Set();
+    shownEarly.set(fill, shown);
+    if (!shown.has(place) && (await askOnce(request, digest, { kind: "running", fill })) !== "shown") return undefined;
+    shown.add(place);
+    if (!records.isLinked(placeFor(request), digest.text)) return undefined;
     return records.size(digest.text)?.bytes;
   }
 
