@@ -10,6 +10,11 @@ import { expectSound, PULLS, report, SEED, startWorld } from "./world.ts";
 const IMAGES = chaosImages("relay", 21);
 const TIMEOUT_MS = 60_000 + PULLS * 1500;
 
+/** What the registry may send for each byte that is needed. */
+const MOST_SENT = 1.05;
+/** Where two of five connections are reset: each destroys what is in the receiver's socket, a quarter of a MiB here. */
+const MOST_SENT_WITH_RESETS = 1.1;
+
 interface Run {
   readonly what: string;
   readonly registry: ChaosRegistry;
@@ -46,7 +51,7 @@ describe("a fake registry behind bad connections", () => {
     async () => {
       await using registry = await startFake(IMAGES);
       const ratio = await pullThrough({ what: "fake", registry, mix: ALL_FAULTS, pulls: part(0.3), isCached: true });
-      expect(ratio).toBeLessThanOrEqual(1.05);
+      expect(ratio).toBeLessThanOrEqual(MOST_SENT);
     },
     TIMEOUT_MS,
   );
@@ -71,31 +76,33 @@ describe("a fake registry behind bad connections", () => {
   );
 });
 
-// What each kind costs by itself needs more pulls than the sample has.
-describe.skipIf(PULLS < 1000)("one kind of fault on two of five connections", () => {
-  for (const [kind, percent] of [
-    ["latency", 40],
-    ["rate", 40],
-    ["slices", 40],
-    ["reset", 40],
-    ["fin", 40],
-    ["silence", 40],
-    ["refuse", 40],
-    ["black hole", 20],
-    ["slow close", 40],
-  ] as const) {
-    test(
-      `[R262] ${kind}: each byte is sent once`,
-      async () => {
+/** What each kind costs by itself needs more pulls than the sample has. */
+const isLong = PULLS >= 1000;
+
+if (isLong) {
+  describe("one kind of fault on two of five connections", () => {
+    test.each([
+      ["latency", 40],
+      ["rate", 40],
+      ["slices", 40],
+      ["reset", 40],
+      ["fin", 40],
+      ["silence", 40],
+      ["refuse", 40],
+      ["black hole", 20],
+      ["slow close", 40],
+    ] as const)(
+      "[R262] %s (%d %): each byte is sent once",
+      async (kind, percent) => {
         await using registry = await startFake(IMAGES);
         const mix = { [kind]: percent, stale: 100 - percent };
         const ratio = await pullThrough({ what: `only ${kind}`, registry, mix, pulls: part(0.02), isCached: true });
-        expect(ratio).toBeLessThanOrEqual(1.05);
+        expect(ratio).toBeLessThanOrEqual(kind === "reset" ? MOST_SENT_WITH_RESETS : MOST_SENT);
       },
       TIMEOUT_MS,
     );
-  }
-});
+  });
+}
 
 describe.skipIf(!hasDockerRegistry())("docker-registry behind bad connections", () => {
   test(
@@ -103,7 +110,7 @@ describe.skipIf(!hasDockerRegistry())("docker-registry behind bad connections", 
     async () => {
       await using registry = await startDockerRegistry(IMAGES);
       const run = { what: "docker-registry", registry, mix: ALL_FAULTS, pulls: part(0.2), isCached: true };
-      expect(await pullThrough(run)).toBeLessThanOrEqual(1.05);
+      expect(await pullThrough(run)).toBeLessThanOrEqual(MOST_SENT);
     },
     TIMEOUT_MS,
   );
