@@ -229,8 +229,10 @@ export function createParallelDownload(
   function giveUp(ahead: Ahead, failure: unknown): void {
     if (failure instanceof Disagreement && host !== undefined) lanes.answersBadly(host);
     const isTrial = ahead === window.trial;
-    if (isTrial) window.tryOut(undefined);
-    if (isTrial) window.drop(ahead, failure);
+    if (isTrial) {
+      window.tryOut(undefined);
+      window.drop(ahead, failure);
+    }
     if (isTrial || window.dropFailed()) pace.refused(window.running(), now());
   }
 
