@@ -3,6 +3,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test
 import { type Cached, startCached } from "../support/cached.ts";
 import { layerOf } from "../support/farm.ts";
 import { digestOf, type Image, makeImage } from "../support/images.ts";
+import { metricsOf, total, untilTotal } from "../support/metrics.ts";
 import { beginUpload, finishUpload, pushImage, pushManifest, type PushPlace, pushRequest } from "../support/pushing.ts";
 
 let cached: Cached;
@@ -180,8 +181,10 @@ describe("[R78] what is deleted is 404 at once:", () => {
 test("HEAD says what the registry has: a pusher leaves out what is there, and the manifest would be refused", async () => {
   const { first } = await known("collected");
   const blob = `/blobs/${layerOf(first)}`;
+  const fills = ["layover_fills_total", { result: "committed" }] as const;
+  const before = total(await metricsOf(cached.layover.url), ...fills);
   await (await pushRequest(place("collected"), blob, { method: "GET" })).bytes();
-  await cached.layover.logLine(({ msg, uri }) => msg === "request" && String(uri).endsWith(layerOf(first)));
+  await untilTotal(cached.layover.url, [...fills], before + 1);
   expect((await pushRequest(place("collected"), blob, { method: "GET" })).headers.get("x-cache")).toBe("HIT");
   const held = quay().content.repositories.get("org/collected");
   held?.blobs.clear(); // behind our back
