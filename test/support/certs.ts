@@ -11,6 +11,8 @@ import {
   X509Certificate,
   type KeyObject,
 } from "node:crypto";
+import { isIP } from "node:net";
+import { addressBytes } from "./address-bytes.ts";
 
 export type KeyKind = "rsa" | "ec" | "ec384" | "ed25519";
 
@@ -137,16 +139,7 @@ function distinguishedName(commonName: string): Buffer {
 }
 
 function alternativeName(name: string): Buffer {
-  if (/^[\d.]+$/.test(name)) return tlv(0x87, Buffer.from(name.split(".").map(Number)));
-  return name.includes(":") ? tlv(0x87, ipv6Bytes(name)) : tlv(0x82, Buffer.from(name));
-}
-
-function ipv6Bytes(address: string): Buffer {
-  const [head = "", tail = ""] = address.split("::");
-  const groups = (text: string): string[] => (text === "" ? [] : text.split(":"));
-  const missing = 8 - groups(head).length - groups(tail).length;
-  const all = [...groups(head), ...Array.from({ length: missing }, () => "0"), ...groups(tail)];
-  return Buffer.from(all.map((group) => group.padStart(4, "0")).join(""), "hex");
+  return isIP(name) === 0 ? tlv(0x82, Buffer.from(name)) : tlv(0x87, addressBytes(name));
 }
 
 function keyIdentifier(spki: Buffer): Buffer {

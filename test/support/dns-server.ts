@@ -8,6 +8,7 @@
  */
 import { createSocket } from "node:dgram";
 import { createServer, isIP, isIPv6, type AddressInfo } from "node:net";
+import { addressBytes } from "./address-bytes.ts";
 
 /**
  * Addresses, and before them a name where it is an alias: `["edge.test", "127.0.0.1"]`. `"silent"` never answers, `"servfail"`
@@ -120,21 +121,12 @@ function recordOf(value: string, owner: string | undefined): Buffer {
 }
 
 function valueOf(value: string): { type: number; data: Buffer } {
-  if (isIPv6(value)) return { type: 28, data: ipv6Bytes(value) };
-  if (isIP(value) === 4) return { type: 1, data: Buffer.from(value.split(".").map(Number)) };
+  if (isIPv6(value)) return { type: 28, data: addressBytes(value) };
+  if (isIP(value) === 4) return { type: 1, data: addressBytes(value) };
   return { type: 5, data: nameBytes(value) };
 }
 
 function nameBytes(name: string): Buffer {
   const labels = name.split(".").map((label) => Buffer.concat([Buffer.from([label.length]), Buffer.from(label)]));
   return Buffer.concat([...labels, Buffer.from([0])]);
-}
-
-/** `"::1"` and whole addresses. */
-function ipv6Bytes(address: string): Buffer {
-  const [head = "", tail = ""] = address.split("::");
-  const groups = (text: string): string[] => (text === "" ? [] : text.split(":"));
-  const missing = 8 - groups(head).length - groups(tail).length;
-  const all = [...groups(head), ...Array.from({ length: missing }, () => "0"), ...groups(tail)];
-  return Buffer.from(all.map((group) => group.padStart(4, "0")).join(""), "hex");
 }
